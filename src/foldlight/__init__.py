@@ -1,0 +1,68 @@
+"""foldlight: ptychography with physics-informed networks and iterative engines, measured on equal footing.
+
+The names below are the way in; each is imported when it is first used, so `import foldlight` costs next to nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from foldlight.bundle import Model, read_bundle, write_bundle
+    from foldlight.compare.table import Comparison, compare
+    from foldlight.core.errors import FoldlightError
+    from foldlight.io import read_scan, write_data001
+    from foldlight.reconstruct.constant import ConstantReconstructor
+    from foldlight.reconstruct.iterative import IterativeReconstructor
+    from foldlight.reconstruct.neural import NeuralReconstructor
+    from foldlight.reconstruct.protocol import Reconstruction, Reconstructor
+    from foldlight.scan import Scan
+    from foldlight.simulate.acquire import simulate
+    from foldlight.train.fit import fit
+
+_HOMES = {
+    "Comparison": "foldlight.compare.table",
+    "ConstantReconstructor": "foldlight.reconstruct.constant",
+    "FoldlightError": "foldlight.core.errors",
+    "IterativeReconstructor": "foldlight.reconstruct.iterative",
+    "Model": "foldlight.bundle",
+    "NeuralReconstructor": "foldlight.reconstruct.neural",
+    "Reconstruction": "foldlight.reconstruct.protocol",
+    "Reconstructor": "foldlight.reconstruct.protocol",
+    "Scan": "foldlight.scan",
+    "compare": "foldlight.compare.table",
+    "fit": "foldlight.train.fit",
+    "read_bundle": "foldlight.bundle",
+    "read_scan": "foldlight.io",
+    "simulate": "foldlight.simulate.acquire",
+    "write_bundle": "foldlight.bundle",
+    "write_data001": "foldlight.io",
+}
+
+__all__ = [
+    "Comparison",
+    "ConstantReconstructor",
+    "FoldlightError",
+    "IterativeReconstructor",
+    "Model",
+    "NeuralReconstructor",
+    "Reconstruction",
+    "Reconstructor",
+    "Scan",
+    "compare",
+    "fit",
+    "read_bundle",
+    "read_scan",
+    "simulate",
+    "write_bundle",
+    "write_data001",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'foldlight' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Reconstructions beside the truth, or beside counts they never saw."""

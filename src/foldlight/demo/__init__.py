@@ -1,0 +1,1 @@
+"""One command from a scan to a report."""

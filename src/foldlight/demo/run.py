@@ -1,0 +1,157 @@
+"""Scan in, report out: simulate or read, train, reconstruct with every arm, compare."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from foldlight.bundle import write_bundle
+from foldlight.compare.table import Comparison, compare
+from foldlight.core.files import write_json, write_text
+from foldlight.core.provenance import environment
+from foldlight.core.seeds import generator
+from foldlight.demo.settings import DemoSettings
+from foldlight.inspection import describe
+from foldlight.io import ReadOptions, read_scan, write_data001
+from foldlight.networks.settings import NetworkSettings
+from foldlight.reconstruct.constant import ConstantReconstructor
+from foldlight.reconstruct.engines import load_network
+from foldlight.reconstruct.iterative import IterativeReconstructor
+from foldlight.reconstruct.protocol import Reconstruction
+from foldlight.reconstruct.settings import IterativeSettings
+from foldlight.report.figures import scan_picture
+from foldlight.report.publish import publish_comparison
+from foldlight.sampling.thinning import thin
+from foldlight.scan import Scan
+from foldlight.simulate.acquire import simulate
+from foldlight.simulate.settings import SimulationSettings
+from foldlight.train.fit import fit
+from foldlight.train.settings import TrainingSettings
+
+__all__ = ["run_demo"]
+
+Say = Callable[..., None]
+
+_EPOCHS, _SMALL_EPOCHS = 24, 12
+_ITERATIONS = 60
+_REFINE_EPOCHS = 60
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What the arms see, and the counts they do not."""
+
+    scan: Scan
+    heldout: Scan
+    exposure_ratio: float
+
+
+def run_demo(settings: DemoSettings, options: ReadOptions, say: Say) -> Comparison:
+    """Run the demo and leave `report.html`, `comparison.png`, `metrics.csv` and all they came from in the folder.
+
+    Args:
+        settings: what to run.
+        options: how to read a measured scan.
+        say: receives each line of the log as it happens.
+
+    Raises:
+        FoldlightError: any step refused; what was finished before stays.
+    """
+    lines: list[str] = []
+
+    def log(*words: str) -> None:
+        lines.extend(words)
+        say(*words)
+        write_text(settings.output / "run.log", "".join(f"{line}\n" for line in lines))
+
+    data = _measured(settings, options, log) if settings.scan else _simulated(settings)
+    log(*data.scan.notes)
+    facts = describe(data.scan)
+    log(*(f"{name:<28} {value}" for name, value in facts.items()))
+    scan_picture(data.scan, settings.output / "scan.png")
+    made = [
+        _network(settings, data.scan, log),
+        _iterative(settings, data.scan, log),
+        ConstantReconstructor().reconstruct(data.scan),
+    ]
+    for arm in made:
+        arm.save(settings.output / "reconstructions" / f"{arm.arm}.npz")
+    comparison = compare(data.scan, made, data.heldout, data.exposure_ratio).labelled(
+        dose=data.scan.origin.get("dose"), seed=settings.seed
+    )
+    write_json(settings.output / "settings.json", {"demo": settings.plain(), "environment": environment()})
+    paths = publish_comparison(settings.output, comparison, facts, lines, _command(settings))
+    log(*paths)
+    return comparison
+
+
+def _simulated(settings: DemoSettings) -> _Data:
+    """A scan with known truth, and a second exposure of it as the held-out counts."""
+    wanted = SimulationSettings(dose=settings.dose, seed=settings.seed)
+    if settings.small:
+        wanted = wanted.model_copy(
+            update={"object_size": 128, "window": 32, "probe_diameter_px": 16.0, "positions": 300}
+        )
+    scan = simulate(wanted)
+    write_data001(settings.output / "scan.npz", scan)
+    return _Data(scan, simulate(wanted, noise="held out"), 1.0)
+
+
+def _measured(settings: DemoSettings, options: ReadOptions, log: Say) -> _Data:
+    """A measured scan with some of its photons held out, and its probe refined on the others.
+
+    A file's probe is a guess. It is refined once, with pty-chi, and then every arm gets the same one, so that the arms
+    differ in how they find the object and in nothing else.
+    """
+    assert settings.scan is not None
+    scan = read_scan(settings.scan, options)
+    kept = 1 - settings.heldout_fraction
+    fitted, held = thin(scan, kept, generator(settings.seed, "thinning"))
+    log(*fitted.notes, "probe: the guess is refined with pty-chi; every arm then uses the refined one")
+    refine = IterativeSettings(
+        epochs=_REFINE_EPOCHS, fit_probe=True, seed=settings.seed, threads=torch.get_num_threads()
+    )
+    refined = IterativeReconstructor(refine, settings.output / "probe_refinement.log", progress=True).reconstruct(
+        fitted
+    )
+    log(f"probe: refined in {refined.ledger.infer_seconds:.0f} s, {refined.ledger.epochs} epochs")
+    notes = ("probe refined on these photons with pty-chi LSQML, from a flat object",)
+    return _Data(replace(fitted, probe=refined.probe, notes=notes), held, settings.heldout_fraction / kept)
+
+
+def _network(settings: DemoSettings, scan: Scan, log: Say) -> Reconstruction:
+    """Train on the scan, write the bundle, reconstruct from the bundle."""
+    folder = settings.output / "network"
+    epochs = settings.epochs or (_SMALL_EPOCHS if settings.small else _EPOCHS)
+    training = fit(
+        scan,
+        NetworkSettings(),
+        TrainingSettings(epochs=epochs, seed=settings.seed, device=settings.device),
+        folder,
+    )
+    digest = write_bundle(folder / "wts.h5.zip", training.model)
+    best = training.model.training["best_validation_loss"]
+    log(
+        f"network: trained {len(training.history)} epochs in {training.seconds:.0f} s, validation loss {best:.4f}, flat"
+        f" object {training.flat_loss:.4f}",
+        f"network: bundle {folder / 'wts.h5.zip'}, sha256 {digest}",
+    )
+    return load_network(folder, settings.device).reconstruct(scan)
+
+
+def _iterative(settings: DemoSettings, scan: Scan, log: Say) -> Reconstruction:
+    """pty-chi on the same frames, positions and probe, from a flat object."""
+    wanted = IterativeSettings(
+        epochs=settings.iterations or _ITERATIONS, fit_probe=False, seed=settings.seed, threads=torch.get_num_threads()
+    )
+    made = IterativeReconstructor(wanted, settings.output / "lsqml.log", progress=True).reconstruct(scan)
+    log(f"LSQML: {made.ledger.epochs} epochs in {made.ledger.infer_seconds:.0f} s")
+    return made
+
+
+def _command(settings: DemoSettings) -> str:
+    """The command that repeats this run."""
+    words = ["foldlight", "demo", "--seed", str(settings.seed)]
+    words += ["--scan", str(settings.scan)] if settings.scan else ["--dose", f"{settings.dose:g}"]
+    return " ".join(words + ["--small"] * settings.small)

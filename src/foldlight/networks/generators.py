@@ -1,0 +1,134 @@
+"""Networks from frames and a probe to complex patches of the object.
+
+Every generator is a module `(photons, probe) -> patches`. The probe is an input, so one set of weights serves many.
+Real channels hold (real, imaginary) pairs; a patch starts as the flat object 1.
+"""
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+
+from foldlight.core.errors import SettingsError
+from foldlight.networks.blocks import UNet
+from foldlight.networks.settings import NetworkSettings
+from foldlight.optics.forward import illumination, lift, wavefields
+from foldlight.optics.fourier import inverse_fourier
+
+__all__ = ["GENERATORS", "ConsistencyStep", "LiftedNetwork", "RawNetwork", "build"]
+
+
+class ConsistencyStep(nn.Module):
+    """One learned step towards the measured amplitudes.
+
+    The direction is the gradient of the amplitude misfit at the patch, `sum_m P_m* F^-1[(1 - sqrt(y) / |Psi|) Psi_m]`
+    over the peak illumination; a small network turns it, the patch and the illumination into an update.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.update = nn.Sequential(
+            nn.Conv2d(5, width, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(width, 2, 3, padding=1),
+        )
+        nn.init.zeros_(self.update[-1].weight)
+        nn.init.zeros_(self.update[-1].bias)
+        self.step = nn.Parameter(torch.tensor(0.5))
+
+    def forward(
+        self,
+        patches: Complex[Tensor, "n y x"],
+        photons: Float[Tensor, "n y x"],
+        probe: Complex[Tensor, "mode y x"],
+    ) -> Complex[Tensor, "n y x"]:
+        """The patches after the step."""
+        gradient = amplitude_gradient(patches, photons, probe)
+        channels = torch.cat([_channels(patches - 1), _channels(gradient), _light(probe, len(patches))], dim=1)
+        return patches - self.step * gradient + _complex(self.update(channels))
+
+
+class LiftedNetwork(nn.Module):
+    """U-Net on frames lifted into the object's pixel frame, then a few consistency steps."""
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        super().__init__()
+        self.unet = UNet(3, 2, settings.width, settings.levels)
+        self.steps = nn.ModuleList(ConsistencyStep(settings.width) for _ in range(settings.consistency_steps))
+
+    def forward(self, photons: Float[Tensor, "n y x"], probe: Complex[Tensor, "mode y x"]) -> Complex[Tensor, "n y x"]:
+        """Transmission of the object under each frame."""
+        channels = torch.cat([_channels(lift(photons, probe)), _light(probe, len(photons))], dim=1)
+        patches = 1 + _complex(self.unet(channels))
+        for step in self.steps:
+            patches = step(patches, photons, probe)
+        return patches
+
+
+class RawNetwork(nn.Module):
+    """The same U-Net on measured amplitudes, in units of their mean: the field's usual input, kept for comparison."""
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        super().__init__()
+        self.unet = UNet(2, 2, settings.width, settings.levels)
+        self.steps = nn.ModuleList(ConsistencyStep(settings.width) for _ in range(settings.consistency_steps))
+
+    def forward(self, photons: Float[Tensor, "n y x"], probe: Complex[Tensor, "mode y x"]) -> Complex[Tensor, "n y x"]:
+        """Transmission of the object under each frame."""
+        mean_amplitude = illumination(probe).mean().sqrt()
+        channels = torch.cat([(photons.sqrt() / mean_amplitude)[:, None], _light(probe, len(photons))], dim=1)
+        patches = 1 + _complex(self.unet(channels))
+        for step in self.steps:
+            patches = step(patches, photons, probe)
+        return patches
+
+
+GENERATORS = {"lifted": LiftedNetwork, "raw": RawNetwork}
+
+
+def build(settings: NetworkSettings, window: tuple[int, int], seed: int) -> nn.Module:
+    """A network with weights drawn from the seed; torch's global generator is left as it was.
+
+    Raises:
+        SettingsError: the window can't be halved `levels` times.
+    """
+    factor = 2**settings.levels
+    if window[0] % factor or window[1] % factor:
+        raise SettingsError(
+            f"levels = {settings.levels}: expected a window that is a multiple of {factor} px, got"
+            f" {window[0]} x {window[1]}; use fewer levels"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network: nn.Module = GENERATORS[settings.kind](settings)
+    return network
+
+
+def amplitude_gradient(
+    patches: Complex[Tensor, "n y x"], photons: Float[Tensor, "n y x"], probe: Complex[Tensor, "mode y x"]
+) -> Complex[Tensor, "n y x"]:
+    """Gradient of the amplitude misfit with respect to each patch, over the peak illumination.
+
+    Source: Godard et al., Opt. Express 20 (2012) 25914 (the variance-stabilised form of the Poisson likelihood).
+    """
+    waves = wavefields(probe, patches)
+    expected = (waves.real.square() + waves.imag.square()).sum(dim=-3, keepdim=True)
+    # Two roots, not the root of the ratio: its derivative is infinite where no photon was counted.
+    excess = 1 - photons.unsqueeze(-3).sqrt() / (expected + 1e-3).sqrt()
+    back = inverse_fourier(excess * waves)
+    return (probe.conj() * back).sum(dim=-3) / illumination(probe).max()
+
+
+def _light(probe: Complex[Tensor, "mode y x"], n: int) -> Float[Tensor, "n 1 y x"]:
+    """Where the frame can tell anything: illumination against the lift's floor, in [0, 1]."""
+    light = illumination(probe)
+    return (light / (light + 0.05 * light.max())).expand(n, 1, *light.shape)
+
+
+def _channels(image: Complex[Tensor, "n y x"]) -> Float[Tensor, "n 2 y x"]:
+    return torch.view_as_real(image).movedim(-1, 1)
+
+
+def _complex(channels: Float[Tensor, "n 2 y x"]) -> Complex[Tensor, "n y x"]:
+    return torch.view_as_complex(channels.movedim(1, -1).contiguous())

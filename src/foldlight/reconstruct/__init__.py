@@ -1,0 +1,1 @@
+"""Every way from a scan to an object, behind one protocol."""

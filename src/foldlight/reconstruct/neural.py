@@ -1,0 +1,85 @@
+"""A trained network as a reconstructor: frames to patches, patches to one object."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from foldlight.bundle import Model
+from foldlight.core.errors import DataError
+from foldlight.core.progress import progress_bar
+from foldlight.optics.coverage import coverage_map
+from foldlight.reconstruct.protocol import Ledger, Reconstruction
+from foldlight.reconstruct.stitch import stitch
+from foldlight.scan import Scan
+from foldlight.train.objective import merge_weight
+
+__all__ = ["NeuralReconstructor"]
+
+
+@dataclass(frozen=True)
+class NeuralReconstructor:
+    """One forward pass of every frame, then stitching.
+
+    Attributes:
+        model: the trained network.
+        train_seconds: what its training took, for the ledger.
+        arm: name in tables.
+        device: where to run.
+        batch_frames: frames a pass.
+        progress: show a bar.
+    """
+
+    model: Model
+    train_seconds: float = 0.0
+    arm: str = "Network"
+    device: str = "cpu"
+    batch_frames: int = 128
+    progress: bool = True
+
+    def reconstruct(self, scan: Scan) -> Reconstruction:
+        """The stitched object.
+
+        Raises:
+            DataError: the scan's window is not the one the network was trained on.
+        """
+        if scan.window != self.model.window:
+            raise DataError(
+                f"scan: expected frames of {self.model.window[0]} x {self.model.window[1]} px as in training, got"
+                f" {scan.window[0]} x {scan.window[1]}; train a network for this size"
+            )
+        began = time.perf_counter()
+        weight = merge_weight(torch.from_numpy(scan.probe)).numpy()
+        patches = self._patches(scan)
+        image = stitch(patches, scan.positions_px, weight, scan.canvas)
+        ledger = Ledger(
+            train_seconds=self.train_seconds,
+            infer_seconds=time.perf_counter() - began,
+            epochs=int(self.model.training.get("epochs_completed", 0)),
+            n_frames=len(scan),
+            photons=float(scan.photons.totals.sum()),
+            device=self.device,
+            threads=torch.get_num_threads(),
+        )
+        return Reconstruction(
+            arm=self.arm,
+            object=image,
+            probe=scan.probe,
+            positions_px=scan.positions_px,
+            coverage=coverage_map(scan.probe, scan.positions_px, scan.canvas),
+            ledger=ledger,
+            settings={"network": self.model.network.plain(), "training": self.model.training},
+        )
+
+    def _patches(self, scan: Scan) -> np.ndarray:
+        """(n, y, x) complex64 patches of all frames."""
+        module = self.model.module(self.device)
+        probe = torch.from_numpy(scan.probe).to(self.device)
+        patches = np.empty((len(scan), *scan.window), dtype=np.complex64)
+        with torch.inference_mode(), progress_bar("network", len(scan), self.progress) as advance:
+            for start in range(0, len(scan), self.batch_frames):
+                photons = torch.from_numpy(scan.photons[start : start + self.batch_frames]).to(self.device)
+                patches[start : start + len(photons)] = module(photons, probe).cpu().numpy()
+                advance(start + len(photons))
+        return patches

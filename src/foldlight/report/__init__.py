@@ -1,0 +1,1 @@
+"""Pictures and pages of results. Reads them, computes nothing new."""

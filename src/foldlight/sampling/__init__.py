@@ -1,0 +1,1 @@
+"""Which frames, which neighbours, which photons."""

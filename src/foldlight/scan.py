@@ -1,0 +1,203 @@
+"""A ptychographic scan, in one unit and one convention.
+
+Photons, not amplitudes; zero frequency at `[N // 2, N // 2]`; arrays are `(y, x)`; positions are float64 object
+pixels and name the object coordinate under the window's centre pixel `N // 2`. Readers bring every file to this
+form; nothing after them sees another one. Source: design/physics, frames and units.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from foldlight.core.errors import DataError
+from foldlight.core.provenance import sha256_arrays
+
+__all__ = ["Frames", "Scan", "place_on_canvas"]
+
+Index = int | slice | Sequence[int] | np.ndarray
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Diffraction frames as they are stored, turned into photons when read.
+
+    Attributes:
+        stored: (n, y, x) counts or amplitudes, in memory or memory-mapped.
+        amplitude: the stored values are amplitudes, so photons are `(value * scale) ** 2`.
+        scale: factor on the stored values, before squaring when they are amplitudes.
+        corner: zero frequency is stored at `[0, 0]`.
+        whole: photons are whole numbers; rounding removes what float32 amplitudes lost.
+    """
+
+    stored: np.ndarray
+    amplitude: bool = False
+    scale: float = 1.0
+    corner: bool = False
+    whole: bool = False
+
+    def __getitem__(self, index: Index) -> np.ndarray:
+        """Frames by index as float32 photons, zero frequency centred."""
+        values = np.asarray(self.stored[index], dtype=np.float32)
+        if self.scale != 1.0:
+            values = values * np.float32(self.scale)
+        if self.amplitude:
+            values = values * values
+        if self.whole:
+            values = np.rint(values)
+        if self.corner:
+            values = np.fft.fftshift(values, axes=(-2, -1))
+        return values
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n, y, x) of the frames."""
+        n, height, width = self.stored.shape
+        return n, height, width
+
+    def map(self, function: Callable[[np.ndarray], np.ndarray], block: int = 256) -> list[np.ndarray]:
+        """`function` of each block of frames in turn, so that a memory-mapped scan is never loaded whole."""
+        return [function(self[start : start + block]) for start in range(0, len(self), block)]
+
+    @cached_property
+    def totals(self) -> np.ndarray:
+        """(n,) photons in each frame."""
+        return np.concatenate(self.map(lambda block: block.sum(axis=(1, 2), dtype=np.float64)))
+
+    @cached_property
+    def mean_frame(self) -> np.ndarray:
+        """(y, x) mean photons per detector pixel."""
+        return np.sum(self.map(lambda block: block.sum(axis=0, dtype=np.float64)), axis=0) / len(self)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Frames, where they were taken, and with what light.
+
+    Attributes:
+        photons: n frames [photon], see `Frames`.
+        positions_px: (n, 2) float64 (y, x) [object px]; every window lies inside the object canvas.
+        probe: (mode, y, x) complex64 [sqrt(photon)]; its power is the photons per frame through an empty object.
+        object: (y, x) complex64 true or guessed transmission on the canvas, or None.
+        object_is_truth: `object` is what the frames were made from, not somebody's reconstruction.
+        canvas: (height, width) of the object array, in pixels.
+        mask: (y, x) bool, detector pixels to trust.
+        notes: what the reader found and changed, one sentence each.
+        origin: JSON-ready facts about where the scan comes from.
+
+    Raises:
+        DataError: anything above does not hold.
+    """
+
+    photons: Frames
+    positions_px: np.ndarray
+    probe: np.ndarray
+    canvas: tuple[int, int]
+    object: np.ndarray | None = None
+    object_is_truth: bool = False
+    mask: np.ndarray = field(default=None)  # type: ignore[assignment]
+    notes: tuple[str, ...] = ()
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.photons.stored.ndim != 3:
+            raise DataError(f"diffraction: expected (n, y, x) frames, got shape {self.photons.stored.shape}")
+        if self.mask is None:
+            object.__setattr__(self, "mask", np.ones(self.window, dtype=bool))
+        self._check_frames()
+        self._check_positions()
+        self._check_probe()
+        if self.object is not None:
+            _expect("object", self.object, np.complexfloating, self.canvas)
+
+    def _check_frames(self) -> None:
+        n, height, width = self.photons.shape
+        if n == 0:
+            raise DataError("diffraction: expected at least one frame, got an empty scan")
+        if height % 2 or width % 2 or min(height, width) < 8:
+            raise DataError(
+                f"diffraction: expected even frame sizes of 8 px or more, got {height} x {width}; crop or pad them"
+            )
+        _expect("mask", self.mask, np.bool_, (height, width))
+        if not self.mask.any():
+            raise DataError("mask: expected at least one valid detector pixel, got none")
+
+    def _check_positions(self) -> None:
+        positions = self.positions_px
+        _expect("positions_px", positions, np.float64, (len(self.photons), 2))
+        low = positions - np.array(self.window) // 2
+        high = low + np.array(self.window)
+        outside = (low < 0) | (high > np.array(self.canvas))
+        if outside.any():
+            worst = int(np.flatnonzero(outside.any(axis=1))[0])
+            raise DataError(
+                f"positions: expected every {self.window[0]} x {self.window[1]} window inside the"
+                f" {self.canvas[0]} x {self.canvas[1]} object, got {outside.any(axis=1).sum()} outside, first frame"
+                f" {worst} at (y, x) = ({positions[worst, 0]:g}, {positions[worst, 1]:g}) px; check units and origin"
+            )
+
+    def _check_probe(self) -> None:
+        if self.probe.ndim != 3 or not len(self.probe):
+            raise DataError(f"probe: expected (mode, y, x), got shape {self.probe.shape}")
+        _expect("probe", self.probe, np.complexfloating, (len(self.probe), *self.window))
+        if not np.any(self.probe):
+            raise DataError("probe: expected some power, got zeros")
+
+    def __len__(self) -> int:
+        return len(self.photons)
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """(height, width) of a frame and of the probe [px]."""
+        return self.photons.shape[1:]
+
+    @property
+    def truth(self) -> np.ndarray | None:
+        """The object the frames were made from, where it is known."""
+        return self.object if self.object_is_truth else None
+
+    def digest(self) -> str:
+        """Hex sha256 of what a method may see: photons, positions, probe and mask."""
+        frames = self.photons.map(lambda block: np.frombuffer(bytes.fromhex(sha256_arrays(block)), dtype=np.uint8))
+        return sha256_arrays(*frames, self.positions_px, self.probe, self.mask)
+
+    def select(self, index: np.ndarray) -> "Scan":
+        """The scan of some of its frames, on the same canvas."""
+        return replace(
+            self,
+            photons=replace(self.photons, stored=self.photons.stored[index]),
+            positions_px=self.positions_px[index],
+        )
+
+
+def place_on_canvas(
+    positions_px: np.ndarray, window: tuple[int, int], margin_px: int = 2
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """Move positions of any origin by whole pixels so that every window fits a canvas with a margin.
+
+    Whole pixels keep the sub-pixel part of each position as it was measured. Canvas sizes are even.
+
+    Returns:
+        The moved (n, 2) positions and the canvas (height, width).
+    """
+    size = np.array(window)
+    offset = size // 2 + margin_px - np.floor(positions_px.min(axis=0))
+    moved = positions_px + offset
+    extent = np.ceil(moved.max(axis=0)).astype(int) - size // 2 + size + margin_px
+    height, width = (extent + extent % 2).tolist()
+    return moved, (height, width)
+
+
+def _expect(name: str, array: np.ndarray, kind: type, shape: tuple[int, ...]) -> None:
+    """One shape, one kind of number, nothing that is not finite."""
+    if array.shape != shape:
+        raise DataError(f"{name}: expected shape {shape}, got {array.shape}")
+    if not np.issubdtype(array.dtype, kind):
+        raise DataError(f"{name}: expected {kind.__name__}, got {array.dtype}")
+    if array.dtype != bool and not np.isfinite(array).all():
+        raise DataError(f"{name}: expected finite values, got {int((~np.isfinite(array)).sum())} that are not")

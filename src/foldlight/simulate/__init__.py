@@ -1,0 +1,1 @@
+"""Objects, trajectories and the acquisition that turns them into a scan."""

@@ -1,0 +1,89 @@
+"""Object, probe, positions and dose become a scan of counted photons."""
+
+import numpy as np
+import torch
+
+from foldlight.core.errors import SettingsError
+from foldlight.core.seeds import generator
+from foldlight.optics.forward import expected_photons
+from foldlight.optics.patches import gather
+from foldlight.optics.probes import disc, normalised, zone_plate
+from foldlight.scan import Frames, Scan
+from foldlight.simulate.objects import make_object
+from foldlight.simulate.settings import SimulationSettings
+from foldlight.simulate.trajectories import fermat_spiral, jittered_raster, uniform_random
+
+__all__ = ["acquire", "expected_frames", "simulate"]
+
+_MARGIN_PX = 1  # keeps a rounded position's window inside the object
+_TRAJECTORIES = {"raster": jittered_raster, "spiral": fermat_spiral, "random": uniform_random}
+
+
+def simulate(settings: SimulationSettings, noise: str = "photons") -> Scan:
+    """The scan that the settings describe; `noise` names the photon draw, so a second name is a second exposure."""
+    side, size = settings.object_size, settings.window
+    if side < size + 2 * _MARGIN_PX + 2:
+        raise SettingsError(f"object_size = {side}: expected at least {size + 4} px for a window of {size} px")
+    truth = make_object(
+        settings.object_kind,
+        (side, side),
+        generator(settings.seed, "object"),
+        settings.amplitude_min,
+        settings.phase_range_rad,
+    )
+    low, high = size // 2 + _MARGIN_PX, side - (size - size // 2) - _MARGIN_PX
+    positions = _TRAJECTORIES[settings.trajectory](
+        settings.positions, ((low, low), (high, high)), generator(settings.seed, "positions")
+    )
+    make_probe = {"zone-plate": zone_plate, "disc": disc}[settings.probe_kind]
+    probe = make_probe((size, size), settings.probe_diameter_px)
+    scan = acquire(truth, probe, positions, settings.dose, settings.seed, noise)
+    scan.origin["simulation"] = settings.plain()
+    return scan
+
+
+def acquire(
+    truth: np.ndarray, probe: np.ndarray, positions_px: np.ndarray, dose: float, seed: int, noise: str = "photons"
+) -> Scan:
+    """Photons counted behind an object.
+
+    Args:
+        truth: (y, x) complex transmission.
+        probe: (mode, y, x) complex, any scale.
+        positions_px: (n, 2) float64 (y, x) window centres [px].
+        dose: wanted mean over frames of the expected photons per frame.
+        seed: root seed of the Poisson draw, which depends on (seed, dose, noise) alone.
+        noise: name of the draw.
+
+    Source: design/physics, dose: the probe is scaled by `sqrt(dose / mean_j sum_r |P O_j|^2)`.
+    """
+    unit = normalised(probe)
+    frame_totals = [block.sum(axis=(1, 2), dtype=np.float64) for block in expected_frames(truth, unit, positions_px)]
+    transmitted = np.concatenate(frame_totals).mean()
+    scaled = normalised(unit, dose / float(transmitted))
+    rng = generator(seed, "poisson", dose, noise)
+    blocks = [rng.poisson(block.astype(np.float64)) for block in expected_frames(truth, scaled, positions_px)]
+    counts = np.concatenate(blocks)
+    kind = np.uint16 if counts.max(initial=0) < 2**16 else np.uint32
+    return Scan(
+        photons=Frames(counts.astype(kind), whole=True),
+        positions_px=positions_px,
+        probe=scaled,
+        canvas=(truth.shape[0], truth.shape[1]),
+        object=truth.astype(np.complex64),
+        object_is_truth=True,
+        notes=(f"simulated at {dose:g} photons a frame, {counts.sum() / len(counts):.4g} counted",),
+        origin={"dose": dose, "seed": seed, "noise": noise},
+    )
+
+
+def expected_frames(
+    transmission: np.ndarray, probe: np.ndarray, positions_px: np.ndarray, block: int = 256
+) -> list[np.ndarray]:
+    """Expected photons of every frame, float32, in blocks of frames."""
+    canvas = torch.from_numpy(transmission.astype(np.complex64))[None]
+    modes = torch.from_numpy(probe)
+    window = (probe.shape[-2], probe.shape[-1])
+    starts = range(0, len(positions_px), block)
+    places = (torch.from_numpy(positions_px[None, start : start + block]) for start in starts)
+    return [expected_photons(modes, gather(canvas, place, window))[0].numpy() for place in places]

@@ -1,0 +1,65 @@
+"""Batches of groups, gathered by index from frames that are stored once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foldlight.core.seeds import generator
+from foldlight.sampling.grouping import neighbour_groups
+from foldlight.scan import Scan
+from foldlight.train.settings import TrainingSettings
+
+__all__ = ["Batch", "GroupedFrames"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Photons (group, n, y, x) and positions (group, n, 2) on each group's own canvas."""
+
+    photons: Tensor
+    positions_px: Tensor
+
+
+@dataclass(frozen=True)
+class GroupedFrames:
+    """Some frames of a scan with their groups.
+
+    Attributes:
+        scan: the whole scan; frames are read from it, never copied.
+        frames: (n,) indexes of the frames to use.
+        groups: (n, C) indexes into the scan, one group a frame.
+        canvas: (height, width) that holds any group [px].
+    """
+
+    scan: Scan
+    frames: np.ndarray
+    groups: np.ndarray
+    canvas: tuple[int, int]
+
+    @classmethod
+    def of(cls, scan: Scan, frames: np.ndarray, settings: TrainingSettings, purpose: str) -> "GroupedFrames":
+        """Neighbour groups among the given frames; the draw depends on the seed and the purpose."""
+        positions = scan.positions_px[frames]
+        rng = generator(settings.seed, "groups", purpose)
+        groups = frames[neighbour_groups(positions, settings.group_size, settings.neighbours, rng)]
+        members = np.rint(scan.positions_px[groups])
+        extent = np.ptp(members, axis=1).max(axis=0).astype(int)
+        height, width = (np.array(scan.window) + extent).tolist()
+        return cls(scan, frames, groups, (height, width))
+
+    def epoch(self, groups_per_batch: int, rng: np.random.Generator | None = None) -> Iterator[Batch]:
+        """Batches that use each frame about once: one group in C, shuffled, or in stored order without `rng`."""
+        order = np.arange(len(self.groups)) if rng is None else rng.permutation(len(self.groups))
+        wanted = max(1, len(order) // self.groups.shape[1])
+        order = order[:: self.groups.shape[1]] if rng is None else order[:wanted]
+        for start in range(0, len(order), groups_per_batch):
+            yield self._batch(self.groups[order[start : start + groups_per_batch]])
+
+    def _batch(self, groups: np.ndarray) -> Batch:
+        photons = self.scan.photons[groups.ravel()].reshape(*groups.shape, *self.scan.window)
+        positions = self.scan.positions_px[groups]
+        corner = np.rint(positions).min(axis=1, keepdims=True) - np.array(self.scan.window) // 2
+        return Batch(torch.from_numpy(photons), torch.from_numpy(positions - corner))

@@ -1,0 +1,313 @@
+"""The training loop: small, exact, resumable to the bit.
+
+Everything random is keyed by the seed and by what it is for (weights, groups, the order of an epoch), and the step size
+is a function of the step, so a checkpoint holds weights and optimiser state and nothing else can differ.
+"""
+
+import csv
+import io
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from foldlight.bundle import Model
+from foldlight.core.errors import DataError, SettingsError, TrainingError
+from foldlight.core.files import replacing, write_json, write_text
+from foldlight.core.progress import progress_bar
+from foldlight.core.provenance import environment
+from foldlight.core.seeds import generator, integer_seed
+from foldlight.networks.generators import build
+from foldlight.networks.settings import NetworkSettings
+from foldlight.optics.forward import expected_photons, illumination
+from foldlight.sampling.overlap import probe_diameters_px
+from foldlight.sampling.split import spatial_split
+from foldlight.scan import Scan
+from foldlight.train.data import Batch, GroupedFrames
+from foldlight.train.objective import LOSSES, group_loss
+from foldlight.train.settings import TrainingSettings
+
+__all__ = ["Training", "fit"]
+
+_WARMUP_STEPS = 30
+_CLIP_NORM = 1.0
+
+
+@dataclass(frozen=True)
+class Training:
+    """What came out of training.
+
+    Attributes:
+        model: the weights with the best validation loss.
+        history: one row an epoch: epoch, train_loss, validation_loss, learning_rate, seconds.
+        flat_loss: validation loss of the best flat object: the floor to beat.
+        seconds: wall time, over all sittings.
+    """
+
+    model: Model
+    history: list[dict[str, float]]
+    flat_loss: float
+    seconds: float
+
+
+def fit(
+    scan: Scan,
+    network: NetworkSettings,
+    settings: TrainingSettings,
+    folder: Path,
+    resume: bool = False,
+    progress: bool = True,
+) -> Training:
+    """Train a network on the frames of one scan; the object is never looked at.
+
+    Writes into `folder` after every epoch: `history.csv`, `checkpoint.pt`, and at the end `training.json`.
+
+    Args:
+        scan: frames, positions and probe.
+        network: what to build.
+        settings: how to train it.
+        folder: where log and checkpoint go.
+        resume: go on from the folder's checkpoint, to the same weights as an undisturbed run.
+        progress: show a bar.
+
+    Raises:
+        SettingsError: the checkpoint belongs to other settings or data; too few frames for groups or the split.
+        TrainingError: the loss is no number, or training ended no better than a flat object (collapsed).
+    """
+    loop = _Loop.start(scan, network, settings)
+    if resume:
+        loop.load(folder / "checkpoint.pt")
+    with progress_bar("training", settings.epochs, progress) as advance:
+        while loop.epoch < settings.epochs and loop.epoch - loop.best_epoch < settings.patience:
+            row = loop.run_epoch(lambda done: advance(loop.epoch + done))
+            advance(loop.epoch, f"loss {row['train_loss']:.4f}  validation {row['validation_loss']:.4f}")
+            write_text(folder / "history.csv", _as_csv(loop.history))
+            loop.save(folder / "checkpoint.pt")
+    training = loop.finish()
+    write_json(
+        folder / "training.json",
+        {**training.model.training, "seconds": training.seconds, "environment": environment()},
+    )
+    return training
+
+
+@dataclass
+class _Loop:
+    """State of a run between epochs."""
+
+    scan: Scan
+    network_settings: NetworkSettings
+    settings: TrainingSettings
+    key: dict[str, Any]
+    train: GroupedFrames
+    validation: GroupedFrames
+    network: nn.Module
+    optimiser: torch.optim.Adam
+    probe: torch.Tensor
+    mask: torch.Tensor
+    epoch: int = 0
+    best_epoch: int = 0
+    best_loss: float = float("inf")
+    best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @classmethod
+    def start(cls, scan: Scan, network_settings: NetworkSettings, settings: TrainingSettings) -> "_Loop":
+        guard = settings.guard_px
+        if guard is None:
+            guard = probe_diameters_px(scan.probe)["participation"]
+        training, validation = spatial_split(scan.positions_px, guard, settings.validation_fraction)
+        device = _device(settings.device)
+        network = build(network_settings, scan.window, integer_seed(settings.seed, "weights")).to(device)
+        return cls(
+            scan=scan,
+            network_settings=network_settings,
+            settings=settings,
+            key={"data": scan.digest(), "network": network_settings.plain(), "settings": settings.plain()},
+            train=GroupedFrames.of(scan, training, settings, "train"),
+            validation=GroupedFrames.of(scan, validation, settings, "validation"),
+            network=network,
+            optimiser=torch.optim.Adam(network.parameters(), lr=settings.learning_rate),
+            probe=torch.from_numpy(scan.probe).to(device),
+            mask=torch.from_numpy(scan.mask).to(device),
+        )
+
+    def run_epoch(self, advance: Any) -> dict[str, float]:
+        """One pass over the training groups, then the validation loss."""
+        began = time.perf_counter()
+        order = generator(self.settings.seed, "order", self.epoch)
+        steps = self.steps_per_epoch
+        self.network.train()
+        losses = []
+        for step, batch in enumerate(self.train.epoch(self.groups_per_batch, order)):
+            self.set_learning_rate(self.epoch * steps + step, self.settings.epochs * steps)
+            loss = self.loss(batch)
+            self.optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
+            self.optimiser.step()
+            losses.append(loss.detach())
+            advance((step + 1) / steps)
+        train_loss = float(torch.stack(losses).mean())
+        validation_loss = self.evaluate()
+        if not np.isfinite(train_loss + validation_loss):
+            raise TrainingError(
+                f"training: expected a finite loss, got {train_loss} in epoch {self.epoch + 1}; lower --learning-rate"
+                f" (now {self.settings.learning_rate:g}) and check the scan's probe and units with inspect"
+            )
+        self.epoch += 1
+        self.seconds += time.perf_counter() - began
+        if validation_loss < self.best_loss:
+            self.best_epoch, self.best_loss = self.epoch, validation_loss
+            self.best_weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        row = {
+            "epoch": self.epoch,
+            "train_loss": train_loss,
+            "validation_loss": validation_loss,
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "seconds": round(self.seconds, 3),
+        }
+        self.history.append(row)
+        return row
+
+    @property
+    def groups_per_batch(self) -> int:
+        return max(1, self.settings.batch_frames // self.settings.group_size)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        groups = max(1, len(self.train.groups) // self.settings.group_size)
+        return -(-groups // self.groups_per_batch)
+
+    def set_learning_rate(self, step: int, total: int) -> None:
+        """Linear warm-up, then a cosine to 1 % of the peak."""
+        cosine = 0.505 + 0.495 * np.cos(np.pi * step / total)
+        rate = self.settings.learning_rate * min((step + 1) / _WARMUP_STEPS, cosine)
+        for group in self.optimiser.param_groups:
+            group["lr"] = float(rate)
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        photons = batch.photons.to(self.probe.device)
+        flat = photons.reshape(-1, *self.scan.window)
+        patches = self.network(flat, self.probe).reshape(photons.shape)
+        positions = batch.positions_px.to(self.probe.device)
+        return group_loss(patches, photons, positions, self.probe, self.mask, self.train_canvas, self.settings.loss)
+
+    @property
+    def train_canvas(self) -> tuple[int, int]:
+        """One canvas size that holds the groups of both sides."""
+        (a, b), (c, d) = self.train.canvas, self.validation.canvas
+        return max(a, c), max(b, d)
+
+    def evaluate(self) -> float:
+        """Validation loss, each held frame about once."""
+        self.network.eval()
+        with torch.inference_mode():
+            return _mean(
+                (float(self.loss(batch)), batch.photons.shape[0])
+                for batch in self.validation.epoch(self.groups_per_batch)
+            )
+
+    def flat_loss(self) -> float:
+        """Validation loss of the best flat object, its amplitude fitted to the training frames."""
+        light = illumination(self.probe)
+        transmission = self.scan.photons.totals[self.train.frames].mean() / float(light.sum())
+        flat = torch.full(self.scan.window, float(np.sqrt(transmission)), dtype=torch.complex64, device=light.device)
+        expected = expected_photons(self.probe, flat)
+        loss = LOSSES[self.settings.loss]
+        return _mean(
+            (
+                float(loss(expected.expand(batch.photons.shape), batch.photons.to(light.device), self.mask)),
+                len(batch.photons),
+            )
+            for batch in self.validation.epoch(self.groups_per_batch)
+        )
+
+    def finish(self) -> Training:
+        flat = self.flat_loss()
+        if self.best_loss >= flat:
+            raise TrainingError(
+                f"training: collapsed: expected a validation loss below {flat:.5f}, that of a flat object, got"
+                f" {self.best_loss:.5f} after {self.epoch} epochs; check the probe and units with inspect, train longer"
+                " (--epochs), or lower --learning-rate"
+            )
+        model = Model(
+            network=self.network_settings,
+            window=self.scan.window,
+            group_size=self.settings.group_size,
+            weights={name: value.cpu().numpy() for name, value in self.best_weights.items()},
+            training={
+                **self.key,
+                "epochs_completed": self.epoch,
+                "best_epoch": self.best_epoch,
+                "final_loss": self.history[-1]["train_loss"],
+                "best_validation_loss": self.best_loss,
+                "flat_loss": flat,
+                "n_frames": len(self.train.frames),
+                "threads": torch.get_num_threads(),
+            },
+        )
+        return Training(model, self.history, flat, self.seconds)
+
+    def save(self, path: Path) -> None:
+        state = {
+            "key": self.key,
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "best_loss": self.best_loss,
+            "best_weights": self.best_weights,
+            "history": self.history,
+            "seconds": self.seconds,
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        with replacing(path) as temporary:
+            torch.save(state, temporary)
+
+    def load(self, path: Path) -> None:
+        try:
+            state = torch.load(path, map_location=self.probe.device, weights_only=True)
+        except FileNotFoundError:
+            raise DataError(
+                f"{path}: expected a checkpoint to resume from, found none; train without --resume"
+            ) from None
+        except Exception as error:
+            raise DataError(f"{path}: expected a checkpoint: {type(error).__name__}; train without --resume") from None
+        if state["key"] != self.key:
+            differing = [name for name in self.key if state["key"].get(name) != self.key[name]]
+            raise SettingsError(f"{path}: expected a checkpoint of the same run, got other {', '.join(differing)}")
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        for name in ("epoch", "best_epoch", "best_loss", "best_weights", "history", "seconds"):
+            setattr(self, name, state[name])
+
+
+def _device(name: str) -> torch.device:
+    """The device, if it is there.
+
+    Raises:
+        SettingsError: no such device on this machine.
+    """
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError(f"device = {name!r}: expected one that torch can use here: {error}") from None
+
+
+def _mean(weighted: Iterable[tuple[float, int]]) -> float:
+    values, weights = zip(*weighted, strict=True)
+    return float(np.average(values, weights=weights))
+
+
+def _as_csv(rows: list[dict[str, float]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()

@@ -1,0 +1,62 @@
+"""From the patches of a group to one number: do the neighbours agree, and do they explain the photons?"""
+
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from foldlight.optics.forward import expected_photons, illumination
+from foldlight.optics.likelihood import amplitude_error, poisson_nll
+from foldlight.optics.patches import gather, scatter
+
+__all__ = ["LOSSES", "group_loss", "merge", "merge_weight"]
+
+LOSSES = {"poisson": poisson_nll, "amplitude": amplitude_error}
+
+
+def merge_weight(probe: Complex[Tensor, "mode y x"]) -> Float[Tensor, "y x"]:
+    """Trust in each pixel of a patch: the light it saw, with the peak held down.
+
+    A focused probe has a peak far above its disc; weighting by plain intensity would let one pixel outvote the rest.
+    """
+    light = illumination(probe)
+    return light / (light + 0.05 * light.max())
+
+
+def merge(
+    patches: Complex[Tensor, "group n y x"],
+    positions_px: Float[Tensor, "group n 2"],
+    weight: Float[Tensor, "y x"],
+    canvas: tuple[int, int],
+) -> Complex[Tensor, "group h w"]:
+    """Weighted mean of a group's patches where they overlap; 0 where no light fell."""
+    heavy = weight.to(patches.dtype)
+    total = scatter(patches * heavy, positions_px, canvas)
+    share = scatter(heavy.expand_as(patches), positions_px, canvas).real
+    return total / share.clamp(min=1e-3)
+
+
+def group_loss(
+    patches: Complex[Tensor, "group n y x"],
+    photons: Float[Tensor, "group n y x"],
+    positions_px: Float[Tensor, "group n 2"],
+    probe: Complex[Tensor, "mode y x"],
+    mask: Bool[Tensor, "y x"],
+    canvas: tuple[int, int],
+    loss: str = "poisson",
+) -> Float[Tensor, ""]:
+    """Misfit between counted photons and those expected from the merged patches of each group.
+
+    Merging first makes neighbours agree: a patch can only explain its own frame through what the group shows.
+
+    Args:
+        patches: what the network made of each frame.
+        photons: counted photons.
+        positions_px: window centres on the group's own canvas [px].
+        probe: incoherent modes [sqrt(photon)].
+        mask: valid detector pixels.
+        canvas: (height, width) that holds every group [px].
+        loss: key of `LOSSES`.
+    """
+    merged = merge(patches, positions_px, merge_weight(probe), canvas)
+    window = (patches.shape[-2], patches.shape[-1])
+    expected = expected_photons(probe, gather(merged, positions_px, window))
+    return LOSSES[loss](expected, photons, mask)

@@ -1,0 +1,41 @@
+"""How to train."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from foldlight.core.settings import Settings
+
+__all__ = ["TrainingSettings"]
+
+
+class TrainingSettings(Settings):
+    """Self-supervised training: groups of neighbouring frames must agree and explain their photons."""
+
+    gridsize: Literal[1, 2] = 2
+    """Frames of a group: C = gridsize squared must agree where they overlap; 1 is single-shot."""
+    neighbours: int = Field(7, ge=1)
+    """Nearest frames K that a group's members are drawn from; at least C - 1."""
+    epochs: int = Field(15, ge=1)
+    """Passes over the training frames."""
+    batch_frames: int = Field(32, ge=1)
+    """Frames in a step, in whole groups [frame]."""
+    learning_rate: float = Field(2e-3, gt=0)
+    """Peak step size of Adam; warmed up, then lowered along a cosine."""
+    loss: Literal["poisson", "amplitude"] = "poisson"
+    """Objective: Poisson likelihood of the photons, or squared amplitude error."""
+    validation_fraction: float = Field(0.1, gt=0, lt=0.9)
+    """Part of the scan held back at the largest y for early stopping."""
+    guard_px: float | None = Field(None, ge=0)
+    """Width of the band between training and validation frames [px]; by default the probe's participation diameter."""
+    patience: int = Field(10, ge=1)
+    """Epochs without a better validation loss before training stops."""
+    seed: int = Field(42, ge=0)
+    """Root seed of weights, groups and sample order."""
+    device: str = "cpu"
+    """Where to train: `cpu`, `cuda` or `cuda:1`."""
+
+    @property
+    def group_size(self) -> int:
+        """C, the frames in a group."""
+        return self.gridsize**2

@@ -1,0 +1,77 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import xlogy
+
+from foldlight.compare.deviance import heldout_deviance, heldout_deviance_map, radial_mean
+from foldlight.core.errors import DataError, SettingsError
+from foldlight.optics.forward import expected_photons
+from foldlight.optics.patches import gather
+from foldlight.scan import Frames
+
+
+def test_the_truth_is_close_to_one_where_counts_are_dense(reconstruction, scan, truth):
+    bright = scan.photons.stored.mean(axis=0) > 20
+    found = heldout_deviance_map(reconstruction("truth", truth), scan, 1.0)
+    assert found[bright].mean() == pytest.approx(1, abs=0.05)
+
+
+def test_the_truth_beats_everything_else(reconstruction, held, truth, other):
+    best = heldout_deviance(reconstruction("truth", truth), held, 0.5)
+    assert best < heldout_deviance(reconstruction("other", other), held, 0.5)
+    assert best < heldout_deviance(reconstruction("flat", np.full_like(truth, truth.mean())), held, 0.5)
+
+
+def test_the_exposure_ratio_has_a_minimum_where_it_is_right(reconstruction, held, truth):
+    made = reconstruction("truth", truth)
+    right = heldout_deviance(made, held, 0.5)
+    assert right < heldout_deviance(made, held, 0.45)
+    assert right < heldout_deviance(made, held, 0.55)
+
+
+def test_it_is_the_formula_in_any_blocks(reconstruction, held, other):
+    made = reconstruction("other", other)
+    masked = replace(held, mask=np.arange(24) > np.zeros((32, 1)) + 2)
+    patches = gather(torch.from_numpy(made.object)[None], torch.from_numpy(made.positions_px)[None], held.window)[0]
+    expected = 0.5 * expected_photons(torch.from_numpy(made.probe), patches).numpy().astype(np.float64)
+    counts = held.photons[:].astype(np.float64)
+    terms = 2 * (xlogy(counts, counts / expected) - (counts - expected))
+    assert heldout_deviance(made, masked, 0.5, block=7) == pytest.approx(terms[:, masked.mask].mean(), rel=1e-4)
+
+
+def test_refined_positions_may_leave_the_canvas(reconstruction, held, truth):
+    made = reconstruction("moved", truth)
+    shift = np.array([-40.0, 31.5])
+    moved = replace(made, positions_px=made.positions_px + shift)
+    assert np.isfinite(heldout_deviance(moved, held, 0.5))
+
+
+class TestRefused:
+    def test_another_number_of_frames(self, reconstruction, held, truth):
+        fewer = held.select(np.arange(10))
+        with pytest.raises(DataError, match=r"of its \d+ frames, got 10 held-out frames; split counts, not frames"):
+            heldout_deviance(reconstruction("truth", truth), fewer, 0.5)
+
+    def test_another_window(self, reconstruction, held, truth):
+        smaller = replace(
+            held, photons=Frames(held.photons.stored[:, :24]), probe=held.probe[:, :24], mask=held.mask[:24]
+        )
+        with pytest.raises(DataError, match=r"held-out frames of the probe's \(32, 24\) px, got \(24, 24\)"):
+            heldout_deviance(reconstruction("truth", truth), smaller, 0.5)
+
+    @pytest.mark.parametrize("ratio", [0.0, -1.0, float("nan"), float("inf")])
+    def test_an_exposure_that_is_none(self, reconstruction, held, truth, ratio):
+        with pytest.raises(SettingsError, match=r"exposure_ratio = .*: expected held-out over fitted exposure"):
+            heldout_deviance(reconstruction("truth", truth), held, ratio)
+
+
+def test_radial_mean_groups_pixels_by_whole_distance_and_skips_masked_ones():
+    values = np.zeros((8, 12))
+    values[4, 6], values[3, 6], values[4, 7] = 5.0, 2.0, 100.0
+    mask = np.ones((8, 12), dtype=bool)
+    mask[4, 7] = False
+    found = radial_mean(values, mask)
+    assert found[0] == 5
+    assert found[1] == pytest.approx(2 / 7)  # eight neighbours round to a distance of 1, one of them masked
