@@ -160,16 +160,16 @@ def _read_weights(data: bytes) -> dict[str, np.ndarray]:
                 raise BundleError(f"wts.h5: expected plain data sets, got {name!r}, which is a link or lies elsewhere")
             if dataset.dtype != np.float32 or dataset.nbytes > len(data):
                 raise BundleError(f"wts.h5: expected float32 weights, got {name!r} of {dataset.dtype} {dataset.shape}")
-            weights[name] = dataset[()]
+            weights[name] = np.asarray(dataset[()])
     return weights
 
 
 def _compare_forward(model: Model, reloaded: Model) -> None:
     height, width = model.window
     photons = torch.arange(height * width, dtype=torch.float32).reshape(1, height, width) % 7
-    probe = torch.polar(torch.ones(1, height, width), photons)
+    probes = torch.polar(torch.ones(1, height, width), photons)[:, None]
     with torch.inference_mode():
-        same = torch.equal(model.module()(photons, probe), reloaded.module()(photons, probe))
+        same = torch.equal(model.module()(photons, probes), reloaded.module()(photons, probes))
     if not same:
         raise BundleError("bundle: expected the reloaded network to give the same patch, got another; it was not kept")
 

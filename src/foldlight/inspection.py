@@ -41,8 +41,8 @@ def describe(scan: Scan) -> dict[str, str]:
         spacing = float(np.median(nearest_spacing_px(scan.positions_px)))
         facts["nearest neighbour"] = f"{spacing:.2f} px (median)"
         facts["overlap"] = (
-            f"{float(linear_overlap(spacing, diameter)):.0%} linear, {float(disc_overlap(spacing, diameter)):.0%} of the"
-            f" area, for the participation diameter of {diameter:.1f} px"
+            f"{float(linear_overlap(spacing, diameter)):.0%} linear, {float(disc_overlap(spacing, diameter)):.0%} of"
+            f" the area, for the participation diameter of {diameter:.1f} px"
         )
     return facts
 

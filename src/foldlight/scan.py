@@ -17,6 +17,8 @@ from foldlight.core.provenance import sha256_arrays
 
 __all__ = ["Frames", "Scan", "place_on_canvas"]
 
+_BLOCK_PIXELS = 2**22  # 16 MiB of float32 at a time
+
 Index = int | slice | Sequence[int] | np.ndarray
 
 
@@ -40,7 +42,7 @@ class Frames:
 
     def __getitem__(self, index: Index) -> np.ndarray:
         """Frames by index as float32 photons, zero frequency centred."""
-        values = np.asarray(self.stored[index], dtype=np.float32)
+        values = np.array(self.stored[index], dtype=np.float32)
         if self.scale != 1.0:
             values = values * np.float32(self.scale)
         if self.amplitude:
@@ -60,8 +62,10 @@ class Frames:
         n, height, width = self.stored.shape
         return n, height, width
 
-    def map(self, function: Callable[[np.ndarray], np.ndarray], block: int = 256) -> list[np.ndarray]:
+    def map(self, function: Callable[[np.ndarray], np.ndarray]) -> list[np.ndarray]:
         """`function` of each block of frames in turn, so that a memory-mapped scan is never loaded whole."""
+        _, height, width = self.shape
+        block = max(1, _BLOCK_PIXELS // (height * width))
         return [function(self[start : start + block]) for start in range(0, len(self), block)]
 
     @cached_property
@@ -86,7 +90,7 @@ class Scan:
         object: (y, x) complex64 true or guessed transmission on the canvas, or None.
         object_is_truth: `object` is what the frames were made from, not somebody's reconstruction.
         canvas: (height, width) of the object array, in pixels.
-        mask: (y, x) bool, detector pixels to trust.
+        mask: (y, x) bool, detector pixels to trust; all of them when none is given.
         notes: what the reader found and changed, one sentence each.
         origin: JSON-ready facts about where the scan comes from.
 
@@ -100,14 +104,14 @@ class Scan:
     canvas: tuple[int, int]
     object: np.ndarray | None = None
     object_is_truth: bool = False
-    mask: np.ndarray = field(default=None)  # type: ignore[assignment]
+    mask: np.ndarray = field(default_factory=lambda: np.ones(0, dtype=bool))
     notes: tuple[str, ...] = ()
     origin: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.photons.stored.ndim != 3:
             raise DataError(f"diffraction: expected (n, y, x) frames, got shape {self.photons.stored.shape}")
-        if self.mask is None:
+        if self.mask.size == 0:
             object.__setattr__(self, "mask", np.ones(self.window, dtype=bool))
         self._check_frames()
         self._check_positions()

@@ -10,8 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from foldlight.core.seeds import generator
 from foldlight.optics.coverage import coverage_map
-from foldlight.optics.forward import expected_photons
-from foldlight.optics.patches import gather
+from foldlight.optics.forward import expected_frames
 from foldlight.reconstruct.protocol import Ledger, Reconstruction
 from foldlight.scan import Frames, Scan
 
@@ -38,8 +37,8 @@ def scan_of(truth: np.ndarray, photons_per_frame: float, seed: int = 3) -> Scan:
     probe *= np.sqrt(photons_per_frame / np.sum(np.abs(probe) ** 2))
     grid = np.stack(np.meshgrid(np.arange(18, 79, 6.0), np.arange(14, 98, 6.0), indexing="ij"), axis=-1).reshape(-1, 2)
     positions = grid + rng.uniform(-1.5, 1.5, grid.shape)
-    patches = gather(torch.from_numpy(truth)[None], torch.from_numpy(positions)[None], WINDOW)[0]
-    expected = expected_photons(torch.from_numpy(probe)[None], patches).numpy()
+    places = torch.from_numpy(positions)[None]
+    expected = expected_frames(torch.from_numpy(truth)[None], torch.from_numpy(probe)[None], places)[0].numpy()
     return Scan(
         photons=Frames(rng.poisson(expected).astype(np.float32)),
         positions_px=positions,

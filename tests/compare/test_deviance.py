@@ -7,7 +7,7 @@ from scipy.special import xlogy
 
 from foldlight.compare.deviance import heldout_deviance, heldout_deviance_map, radial_mean
 from foldlight.core.errors import DataError, SettingsError
-from foldlight.optics.forward import expected_photons
+from foldlight.optics.forward import expected_photons, place_probe
 from foldlight.optics.patches import gather
 from foldlight.scan import Frames
 
@@ -34,8 +34,10 @@ def test_the_exposure_ratio_has_a_minimum_where_it_is_right(reconstruction, held
 def test_it_is_the_formula_in_any_blocks(reconstruction, held, other):
     made = reconstruction("other", other)
     masked = replace(held, mask=np.arange(24) > np.zeros((32, 1)) + 2)
-    patches = gather(torch.from_numpy(made.object)[None], torch.from_numpy(made.positions_px)[None], held.window)[0]
-    expected = 0.5 * expected_photons(torch.from_numpy(made.probe), patches).numpy().astype(np.float64)
+    places = torch.from_numpy(made.positions_px)[None]
+    patches = gather(torch.from_numpy(made.object)[None], places, held.window)
+    probes = place_probe(torch.from_numpy(made.probe), places)
+    expected = 0.5 * expected_photons(probes, patches)[0].numpy().astype(np.float64)
     counts = held.photons[:].astype(np.float64)
     terms = 2 * (xlogy(counts, counts / expected) - (counts - expected))
     assert heldout_deviance(made, masked, 0.5, block=7) == pytest.approx(terms[:, masked.mask].mean(), rel=1e-4)

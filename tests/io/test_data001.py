@@ -332,6 +332,7 @@ FAULTS = {
     "pickled metadata": ({"_metadata": np.array({"a": 1}, dtype=object)}, "_metadata: .*object array"),
     "metadata of numbers": ({"_metadata": np.arange(3)}, "_metadata: expected one JSON string, got shape"),
     "metadata no JSON": ({"_metadata": np.array("{oops")}, "_metadata: expected JSON:"),
+    "metadata a well": ({"_metadata": np.array("[" * 100_000)}, "_metadata: expected JSON: .*recursion"),
     "metadata a list": ({"_metadata": np.array("[1]")}, "_metadata: expected a JSON object, got list"),
     "bad scale": ({"_metadata": metadata(amplitude_scale=-1)}, "expected amplitude_scale > 0, got -1"),
     "no probe": (
@@ -360,7 +361,7 @@ FAULTS = {
     "NaN probe": ({"probeGuess": BROKEN_PROBE}, r"probeGuess: expected finite values, got 1 .* first at \[0, 0, 0\]"),
     "dark probe": ({"probeGuess": 0 * probe()[0]}, "probeGuess: expected light, got a probe of power 0"),
     "real object": ({"objectGuess": np.ones(CANVAS)}, "objectGuess: expected complex numbers, got float64"),
-    "NaN object": ({"objectGuess": np.nan * transmission()}, "object: expected finite values"),
+    "NaN object": ({"objectGuess": np.nan * transmission()}, "objectGuess: expected finite values, got 480"),
     "mask of numbers": ({"mask": np.ones((8, 8))}, "mask: expected booleans, got float64"),
     "mask shape": ({"mask": np.ones((8, 6), bool)}, r"mask: expected shape \(8, 8\) as the frames, got \(8, 6\)"),
 }
@@ -435,3 +436,8 @@ def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
 def test_reading_needs_no_torch() -> None:
     code = "import sys, foldlight.io; assert not {'torch', 'scipy', 'h5py'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_odd_declarations_declare_nothing(tmp_path: Path) -> None:
+    path = save(tmp_path, objectGuess=None, _metadata=metadata(zero_frequency=["centre"], axis_order={}, canvas="big"))
+    np.testing.assert_array_equal(read_scan(path).photons[:], centred_counts())

@@ -10,9 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 
 from foldlight.core.errors import DataError, SettingsError
-from foldlight.optics.forward import expected_photons
+from foldlight.optics.forward import expected_frames
 from foldlight.optics.likelihood import poisson_deviance
-from foldlight.optics.patches import gather
 from foldlight.reconstruct.protocol import Reconstruction
 from foldlight.scan import Scan
 
@@ -45,8 +44,7 @@ def heldout_deviance_map(
     every_pixel = torch.ones(1, 1, dtype=torch.bool)
     total: np.ndarray = np.zeros(held.window)
     for start in range(0, len(held), block):
-        patches = gather(canvas, positions[:, start : start + block], held.window)[0]
-        expected = expected_photons(probe, patches) * exposure_ratio
+        expected = expected_frames(canvas, probe, positions[:, start : start + block])[0] * exposure_ratio
         counts = torch.from_numpy(held.photons[start : start + block])
         # each pixel as a frame of its own, for the one formula gives a frame's mean
         terms = poisson_deviance(expected[..., None, None], counts[..., None, None], every_pixel)
@@ -60,8 +58,10 @@ def radial_mean(values: Float[np.ndarray, "y x"], mask: Bool[np.ndarray, "y x"])
     y, x = (np.arange(size) - size // 2 for size in values.shape)
     radius = np.rint(np.hypot(y[:, None], x[None, :])).astype(int)[mask]
     number = np.bincount(radius)
+    means = np.full(len(number), np.nan)
     total = np.bincount(radius, values[mask].astype(np.float64))
-    return np.divide(total, number, out=np.full(len(number), np.nan), where=number > 0)
+    np.divide(total, number, out=means, where=number > 0)
+    return means
 
 
 def _check(reconstruction: Reconstruction, held: Scan, exposure_ratio: float) -> None:

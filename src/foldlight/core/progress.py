@@ -1,18 +1,13 @@
 """Progress of long steps on standard error, silent when it is not wanted."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 __all__ = ["Progress", "progress_bar"]
 
 
-class Progress(Protocol):
-    """Told how far a step is."""
-
-    def __call__(self, done: float, note: str = "") -> None:
-        """`done` in the units of the total; `note` is shown beside the bar."""
-        ...
+Progress = Callable[..., None]
+"""`(done, note="")`: how far a step is, in the units of its total, and a word to show beside the bar."""
 
 
 @contextmanager

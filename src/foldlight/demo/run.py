@@ -65,7 +65,7 @@ def run_demo(settings: DemoSettings, options: ReadOptions, say: Say) -> Comparis
         say(*words)
         write_text(settings.output / "run.log", "".join(f"{line}\n" for line in lines))
 
-    data = _measured(settings, options, log) if settings.scan else _simulated(settings)
+    data = _measured(settings.scan, settings, options, log) if settings.scan else _simulated(settings)
     log(*data.scan.notes)
     facts = describe(data.scan)
     log(*(f"{name:<28} {value}" for name, value in facts.items()))
@@ -98,14 +98,13 @@ def _simulated(settings: DemoSettings) -> _Data:
     return _Data(scan, simulate(wanted, noise="held out"), 1.0)
 
 
-def _measured(settings: DemoSettings, options: ReadOptions, log: Say) -> _Data:
+def _measured(path: Path, settings: DemoSettings, options: ReadOptions, log: Say) -> _Data:
     """A measured scan with some of its photons held out, and its probe refined on the others.
 
     A file's probe is a guess. It is refined once, with pty-chi, and then every arm gets the same one, so that the arms
     differ in how they find the object and in nothing else.
     """
-    assert settings.scan is not None
-    scan = read_scan(settings.scan, options)
+    scan = read_scan(path, options)
     kept = 1 - settings.heldout_fraction
     fitted, held = thin(scan, kept, generator(settings.seed, "thinning"))
     log(*fitted.notes, "probe: the guess is refined with pty-chi; every arm then uses the refined one")

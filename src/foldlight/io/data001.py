@@ -32,7 +32,7 @@ KEYS: tuple[str, ...] = ("diffraction", "xcoords", "ycoords", "probeGuess")
 _FRAMES = ("diffraction", "diff3d")
 _USED = {*_FRAMES, *KEYS, "objectGuess", "mask", "_metadata"}
 _PROBE_UNIT = "sqrt(photon)"
-_BLOCK = 256
+_BLOCK_BYTES = 1 << 26
 
 
 def matches(keys: Iterable[str]) -> bool:
@@ -76,7 +76,7 @@ def _facts(archive: Npz) -> dict[str, Any]:
         raise DataError(f"_metadata: expected one JSON string, got shape {array.shape} of {array.dtype}")
     try:
         facts = json.loads(array.item(), parse_constant=lambda _: None)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"_metadata: expected JSON: {error}") from None
     if not isinstance(facts, dict):
         raise DataError(f"_metadata: expected a JSON object, got {type(facts).__name__}")
@@ -88,7 +88,7 @@ def _storage(facts: Mapping[str, Any]) -> Storage:
     scale = facts.get("amplitude_scale")
     if scale is not None and not (isinstance(scale, int | float) and scale > 0):
         raise DataError(f"_metadata: expected amplitude_scale > 0, got {scale!r}")
-    words = {"zero_frequency": {"centre", "corner"}, "axis_order": {"nyx", "yxn"}}
+    words = {"zero_frequency": ("centre", "corner"), "axis_order": ("nyx", "yxn")}
     declared = {name: facts[name] for name, known in words.items() if facts.get(name) in known}
     if scale is not None:
         declared["values"] = "amplitude"
@@ -133,7 +133,7 @@ def _object(archive: Npz, options: ReadOptions) -> np.ndarray | None:
     if options.ignore_object or "objectGuess" not in archive:
         return None
     with about("objectGuess"):
-        return np.array(numbers(archive["objectGuess"], 2, "c"), dtype=np.complex64, subok=False)
+        return finite(np.array(numbers(archive["objectGuess"], 2, "c"), dtype=np.complex64, subok=False))
 
 
 def _place(
@@ -225,8 +225,10 @@ def write_data001(path: Path, scan: Scan, metadata: Mapping[str, Any] | None = N
 
 
 def _amplitudes(frames: Frames) -> Iterable[np.ndarray]:
-    for start in range(0, len(frames), _BLOCK):
-        yield np.sqrt(frames[start : start + _BLOCK])
+    _, height, width = frames.shape
+    step = max(1, _BLOCK_BYTES // (4 * height * width))
+    for start in range(0, len(frames), step):
+        yield np.sqrt(frames[start : start + step])
 
 
 def _metadata(scan: Scan, extra: Mapping[str, Any]) -> str:

@@ -54,7 +54,7 @@ def photon_frames(
         beam = judge_zero_frequency(
             photons.mean(axis=0), options.zero_frequency, storage.declared.get("zero_frequency"), storage.zero_frequency
         )
-    whole = is_whole(photons, stored.dtype, roundings=1.25 if scale == 1.0 else 3)  # somebody's scaling rounded too
+    whole = is_whole(photons, stored.dtype, roundings=1.25 if scale == 1.0 else 3.0)  # scaling rounded too
     corner = beam.choice == "corner"
     formula = f"(stored * {scale:.9g})^2" if amplitude else f"stored * {scale:.9g}"
     unknown = not (whole or options.scale or storage.scale)

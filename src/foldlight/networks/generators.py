@@ -1,6 +1,7 @@
 """Networks from frames and a probe to complex patches of the object.
 
-Every generator is a module `(photons, probe) -> patches`. The probe is an input, so one set of weights serves many.
+Every generator is a module `(photons, probes) -> patches`, with the probe of each frame as it stands in the frame's
+window (`optics.forward.place_probe`). The probe is an input, so one set of weights serves many.
 Real channels hold (real, imaginary) pairs; a patch starts as the flat object 1.
 """
 
@@ -41,11 +42,11 @@ class ConsistencyStep(nn.Module):
         self,
         patches: Complex[Tensor, "n y x"],
         photons: Float[Tensor, "n y x"],
-        probe: Complex[Tensor, "mode y x"],
+        probes: Complex[Tensor, "n mode y x"],
     ) -> Complex[Tensor, "n y x"]:
         """The patches after the step."""
-        gradient = amplitude_gradient(patches, photons, probe)
-        channels = torch.cat([_channels(patches - 1), _channels(gradient), _light(probe, len(patches))], dim=1)
+        gradient = amplitude_gradient(patches, photons, probes)
+        channels = torch.cat([_channels(patches - 1), _channels(gradient), _light(probes)], dim=1)
         return patches - self.step * gradient + _complex(self.update(channels))
 
 
@@ -57,12 +58,14 @@ class LiftedNetwork(nn.Module):
         self.unet = UNet(3, 2, settings.width, settings.levels)
         self.steps = nn.ModuleList(ConsistencyStep(settings.width) for _ in range(settings.consistency_steps))
 
-    def forward(self, photons: Float[Tensor, "n y x"], probe: Complex[Tensor, "mode y x"]) -> Complex[Tensor, "n y x"]:
+    def forward(
+        self, photons: Float[Tensor, "n y x"], probes: Complex[Tensor, "n mode y x"]
+    ) -> Complex[Tensor, "n y x"]:
         """Transmission of the object under each frame."""
-        channels = torch.cat([_channels(lift(photons, probe)), _light(probe, len(photons))], dim=1)
+        channels = torch.cat([_channels(lift(photons, probes)), _light(probes)], dim=1)
         patches = 1 + _complex(self.unet(channels))
         for step in self.steps:
-            patches = step(patches, photons, probe)
+            patches = step(patches, photons, probes)
         return patches
 
 
@@ -74,13 +77,15 @@ class RawNetwork(nn.Module):
         self.unet = UNet(2, 2, settings.width, settings.levels)
         self.steps = nn.ModuleList(ConsistencyStep(settings.width) for _ in range(settings.consistency_steps))
 
-    def forward(self, photons: Float[Tensor, "n y x"], probe: Complex[Tensor, "mode y x"]) -> Complex[Tensor, "n y x"]:
+    def forward(
+        self, photons: Float[Tensor, "n y x"], probes: Complex[Tensor, "n mode y x"]
+    ) -> Complex[Tensor, "n y x"]:
         """Transmission of the object under each frame."""
-        mean_amplitude = illumination(probe).mean().sqrt()
-        channels = torch.cat([(photons.sqrt() / mean_amplitude)[:, None], _light(probe, len(photons))], dim=1)
+        mean_amplitude = illumination(probes).mean(dim=(-2, -1), keepdim=True).sqrt()
+        channels = torch.cat([(photons.sqrt() / mean_amplitude)[:, None], _light(probes)], dim=1)
         patches = 1 + _complex(self.unet(channels))
         for step in self.steps:
-            patches = step(patches, photons, probe)
+            patches = step(patches, photons, probes)
         return patches
 
 
@@ -106,24 +111,24 @@ def build(settings: NetworkSettings, window: tuple[int, int], seed: int) -> nn.M
 
 
 def amplitude_gradient(
-    patches: Complex[Tensor, "n y x"], photons: Float[Tensor, "n y x"], probe: Complex[Tensor, "mode y x"]
+    patches: Complex[Tensor, "n y x"], photons: Float[Tensor, "n y x"], probes: Complex[Tensor, "n mode y x"]
 ) -> Complex[Tensor, "n y x"]:
     """Gradient of the amplitude misfit with respect to each patch, over the peak illumination.
 
     Source: Godard et al., Opt. Express 20 (2012) 25914 (the variance-stabilised form of the Poisson likelihood).
     """
-    waves = wavefields(probe, patches)
+    waves = wavefields(probes, patches)
     expected = (waves.real.square() + waves.imag.square()).sum(dim=-3, keepdim=True)
     # Two roots, not the root of the ratio: its derivative is infinite where no photon was counted.
     excess = 1 - photons.unsqueeze(-3).sqrt() / (expected + 1e-3).sqrt()
     back = inverse_fourier(excess * waves)
-    return (probe.conj() * back).sum(dim=-3) / illumination(probe).max()
+    return (probes.conj() * back).sum(dim=-3) / illumination(probes).amax(dim=(-2, -1), keepdim=True)
 
 
-def _light(probe: Complex[Tensor, "mode y x"], n: int) -> Float[Tensor, "n 1 y x"]:
+def _light(probes: Complex[Tensor, "n mode y x"]) -> Float[Tensor, "n 1 y x"]:
     """Where the frame can tell anything: illumination against the lift's floor, in [0, 1]."""
-    light = illumination(probe)
-    return (light / (light + 0.05 * light.max())).expand(n, 1, *light.shape)
+    light = illumination(probes)[:, None]
+    return light / (light + 0.05 * light.amax(dim=(-2, -1), keepdim=True))
 
 
 def _channels(image: Complex[Tensor, "n y x"]) -> Float[Tensor, "n 2 y x"]:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from foldlight.optics.forward import illumination
+from foldlight.optics.forward import illumination, place_probe
 from foldlight.optics.patches import scatter
 
 __all__ = ["coverage_map", "well_lit"]
@@ -18,13 +18,12 @@ def coverage_map(probe: np.ndarray, positions_px: np.ndarray, canvas: tuple[int,
         canvas: (height, width) of the object [px].
         block: positions scattered at a time, which bounds the memory.
     """
-    light = illumination(torch.from_numpy(probe.astype(np.complex64))).to(torch.complex64)
-    total = np.zeros(canvas, dtype=np.float64)
+    modes = torch.from_numpy(probe.astype(np.complex64))
+    total = torch.zeros(canvas, dtype=torch.float32)
     for start in range(0, len(positions_px), block):
         positions = torch.from_numpy(positions_px[None, start : start + block])
-        patches = light.expand(1, positions.shape[1], *light.shape)
-        total += scatter(patches, positions, canvas)[0].real.numpy()
-    return total.clip(min=0).astype(np.float32)
+        total += scatter(illumination(place_probe(modes, positions)), positions, canvas)[0]
+    return total.numpy()
 
 
 def well_lit(coverage: np.ndarray, threshold: float = 0.3) -> np.ndarray:

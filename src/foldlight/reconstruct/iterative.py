@@ -12,113 +12,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field
 
 from foldlight.core.errors import EngineError
 from foldlight.core.files import write_json
-from foldlight.core.settings import Settings
+from foldlight.core.progress import Progress, progress_bar
 from foldlight.optics.coverage import coverage_map
 from foldlight.reconstruct.constant import flat_amplitude
 from foldlight.reconstruct.protocol import Ledger, Reconstruction
+from foldlight.reconstruct.settings import IterativeSettings
 from foldlight.scan import Scan
 
-__all__ = ["IterativeReconstructor", "IterativeSettings"]
+__all__ = ["IterativeReconstructor"]
 
 _BLOCK = 256  # frames copied at a time
 _POLL_S = 0.2
 _LAUNCHER_VARIABLES = {"GROUP_RANK", "ROLE_RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK", "RANK", "WORLD_SIZE"}
-
-Engine = Literal["lsqml", "rpie", "dm"]
-
-
-class _Engine(NamedTuple):
-    """Name in tables; epochs and largest batch that suit the engine."""
-
-    arm: str
-    epochs: int
-    batch_size: int
-
-
-# rPIE diverges with large batches; the difference map drifts when noisy data keep it going.
-_ENGINES: dict[Engine, _Engine] = {
-    "lsqml": _Engine("LSQML", epochs=100, batch_size=100),
-    "rpie": _Engine("rPIE", epochs=50, batch_size=10),
-    "dm": _Engine("DM", epochs=30, batch_size=100),
-}
-
-
-class IterativeSettings(Settings):
-    """How to run pty-chi. The defaults suit measured data whose probe is a guess."""
-
-    engine: Engine = "lsqml"
-    """`lsqml` least squares of maximum likelihood, `rpie` regularised PIE, or `dm` the difference map."""
-
-    epochs: int | None = Field(default=None, ge=1)
-    """Passes over all frames; none given: 100 for lsqml, 50 for rpie, 30 for dm."""
-
-    batch_size: int | None = Field(default=None, ge=1)
-    """Frames between two updates; none given: 10 for rpie (it diverges with many more), for the others a fifth of the
-    frames but no more than 100. For dm it bounds the memory and changes nothing else."""
-
-    object_step: float = Field(default=1.0, gt=0)
-    """Factor on the engine's own step of the object (lsqml, rpie)."""
-
-    probe_step: float = Field(default=1.0, gt=0)
-    """Factor on the engine's own step of the probe (lsqml, rpie)."""
-
-    rpie_alpha: float = Field(default=0.5, gt=0, le=1)
-    """Regularisation of rpie: small is fast and amplifies noise where the probe is dark; 1 is ePIE."""
-
-    dm_relaxation: float = Field(default=0.2, gt=0, le=1)
-    """Part of the exit wave's update that dm applies; less is slower and steadier on noisy data."""
-
-    fit_probe: bool = True
-    """Refine the probe too. Switch it off when the probe is known exactly."""
-
-    fit_probe_from: int = Field(default=1, ge=0)
-    """Epochs that pass before the probe is refined, so that the object takes shape first."""
-
-    probe_modes: int = Field(default=1, ge=1)
-    """Incoherent modes to refine; modes the scan's probe lacks start as weak Hermite relatives of its first. Two or
-    three help where the light is not fully coherent or the stage moves; all but the first ignore sub-pixel shifts."""
-
-    fit_positions: bool = False
-    """Refine the positions too."""
-
-    fit_positions_from: int = Field(default=20, ge=0)
-    """Epochs that pass before the positions are refined: they need a recognisable object."""
-
-    seed: int = Field(default=0, ge=0)
-    """Seed of the order of frames; the same seed on one CPU thread gives the same bits."""
-
-    device: Literal["cpu", "cuda"] = "cpu"
-    """Where pty-chi computes."""
-
-    threads: int = Field(default=1, ge=1)
-    """CPU threads of the child process."""
-
-    time_limit_s: float | None = Field(default=None, gt=0)
-    """Wall time after which the child process is ended [s]."""
-
-    @property
-    def arm(self) -> str:
-        """Name of the engine in tables."""
-        return _ENGINES[self.engine].arm
-
-    def filled(self, n_frames: int) -> "IterativeSettings":
-        """These settings with the engine's own choice in place of what was not given."""
-        own = _ENGINES[self.engine]
-        batch = own.batch_size if self.engine == "rpie" else min(own.batch_size, -(-n_frames // 5))
-        return self.model_copy(
-            update={"epochs": self.epochs or own.epochs, "batch_size": self.batch_size or min(batch, n_frames)}
-        )
 
 
 @dataclass(frozen=True)
@@ -251,8 +165,9 @@ def _run_child(folder: Path, log: Path, settings: IterativeSettings, progress: b
             start_new_session=True,
         )
     try:
-        with _bar(settings, progress) as show:
-            code = _wait(process, log, settings.time_limit_s, show)
+        with progress_bar(settings.arm, settings.epochs or 1, progress) as advance:
+            code = _wait(process, log, settings.time_limit_s, advance)
+            advance(_epochs_done(log))
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -276,16 +191,14 @@ def _environment(threads: int) -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
 
 
-def _wait(
-    process: subprocess.Popen[bytes], log: Path, time_limit_s: float | None, show: Callable[[int], None]
-) -> int | None:
+def _wait(process: subprocess.Popen[bytes], log: Path, time_limit_s: float | None, advance: Progress) -> int | None:
     """The exit code, or None when the time is up."""
     deadline = time.monotonic() + (np.inf if time_limit_s is None else time_limit_s)
     while time.monotonic() < deadline:
         try:
             return process.wait(timeout=_POLL_S)
         except subprocess.TimeoutExpired:
-            show(_epochs_done(log))
+            advance(_epochs_done(log))
     return None
 
 
@@ -297,18 +210,3 @@ def _epochs_done(log: Path) -> int:
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
-
-
-@contextmanager
-def _bar(settings: IterativeSettings, progress: bool) -> Iterator[Callable[[int], None]]:
-    """A function that shows how many epochs are done, on stderr or nowhere."""
-    if not progress:
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task(settings.arm, total=settings.epochs)
-        yield lambda done: bar.update(task, completed=done)
-        bar.update(task, completed=settings.epochs)

@@ -10,8 +10,9 @@ from foldlight.bundle import Model
 from foldlight.core.errors import DataError
 from foldlight.core.progress import progress_bar
 from foldlight.optics.coverage import coverage_map
+from foldlight.optics.forward import place_probe
 from foldlight.reconstruct.protocol import Ledger, Reconstruction
-from foldlight.reconstruct.stitch import stitch
+from foldlight.reconstruct.stitch import Stitcher
 from foldlight.scan import Scan
 from foldlight.train.objective import merge_weight
 
@@ -50,9 +51,7 @@ class NeuralReconstructor:
                 f" {scan.window[0]} x {scan.window[1]}; train a network for this size"
             )
         began = time.perf_counter()
-        weight = merge_weight(torch.from_numpy(scan.probe)).numpy()
-        patches = self._patches(scan)
-        image = stitch(patches, scan.positions_px, weight, scan.canvas)
+        image = self._stitched(scan)
         ledger = Ledger(
             train_seconds=self.train_seconds,
             infer_seconds=time.perf_counter() - began,
@@ -72,14 +71,16 @@ class NeuralReconstructor:
             settings={"network": self.model.network.plain(), "training": self.model.training},
         )
 
-    def _patches(self, scan: Scan) -> np.ndarray:
-        """(n, y, x) complex64 patches of all frames."""
+    def _stitched(self, scan: Scan) -> np.ndarray:
+        """(y, x) complex64 object; patches are stitched as they come, so memory does not grow with the scan."""
         module = self.model.module(self.device)
         probe = torch.from_numpy(scan.probe).to(self.device)
-        patches = np.empty((len(scan), *scan.window), dtype=np.complex64)
+        stitcher = Stitcher(scan.canvas)
         with torch.inference_mode(), progress_bar("network", len(scan), self.progress) as advance:
             for start in range(0, len(scan), self.batch_frames):
                 photons = torch.from_numpy(scan.photons[start : start + self.batch_frames]).to(self.device)
-                patches[start : start + len(photons)] = module(photons, probe).cpu().numpy()
+                positions = torch.from_numpy(scan.positions_px[start : start + self.batch_frames]).to(self.device)
+                probes = place_probe(probe, positions)
+                stitcher.add(module(photons, probes).cpu(), positions.cpu(), merge_weight(probes).cpu())
                 advance(start + len(photons))
-        return patches
+        return stitcher.object()

@@ -26,7 +26,7 @@ import torch
 
 from foldlight.core.files import replacing
 from foldlight.core.seeds import integer_seed
-from foldlight.reconstruct.iterative import IterativeSettings
+from foldlight.reconstruct.settings import IterativeSettings
 
 __all__ = ["main"]
 

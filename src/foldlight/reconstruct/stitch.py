@@ -2,39 +2,54 @@
 
 import numpy as np
 import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
 
 from foldlight.optics.patches import scatter
 
-__all__ = ["stitch"]
+__all__ = ["Stitcher", "stitch"]
+
+_LEAST_SHARE = 1e-3  # of a full weight: below, a pixel was not seen
+
+
+class Stitcher:
+    """Weighted mean of overlapping patches, taken in as they come: one pass, O(n N^2)."""
+
+    def __init__(self, canvas: tuple[int, int]) -> None:
+        self._canvas = canvas
+        self._total = torch.zeros(canvas, dtype=torch.complex64)
+        self._share = torch.zeros(canvas, dtype=torch.float32)
+
+    def add(
+        self,
+        patches: Complex[Tensor, "n y x"],
+        positions_px: Float[Tensor, "n 2"],
+        weights: Float[Tensor, "n y x"],
+    ) -> None:
+        """Take in patches that lie in the windows of their positions.
+
+        Args:
+            patches: transmission, dimensionless.
+            positions_px: (y, x) window centres on the canvas [px].
+            weights: trust in each pixel of each patch, at most 1 or so.
+        """
+        self._total += scatter((patches * weights)[None], positions_px[None], self._canvas)[0]
+        self._share += scatter(weights[None], positions_px[None], self._canvas)[0]
+
+    def object(self) -> np.ndarray:
+        """(y, x) complex64 mean so far; 1 (nothing there) where no weight fell."""
+        known = self._share > _LEAST_SHARE
+        mean = self._total / self._share.clamp(min=_LEAST_SHARE)
+        return torch.where(known, mean, torch.ones_like(mean)).numpy()
 
 
 def stitch(
-    patches: np.ndarray,
-    positions_px: np.ndarray,
-    weight: np.ndarray,
+    patches: Complex[Tensor, "n y x"],
+    positions_px: Float[Tensor, "n 2"],
+    weights: Float[Tensor, "n y x"],
     canvas: tuple[int, int],
-    block: int = 256,
 ) -> np.ndarray:
-    """Weighted mean of overlapping patches in one pass; 1 (nothing there) where no weight fell.
-
-    Args:
-        patches: (n, y, x) complex.
-        positions_px: (n, 2) float64 (y, x) window centres [px].
-        weight: (y, x) trust in each pixel of a patch.
-        canvas: (height, width) of the object [px].
-        block: patches scattered at a time.
-
-    Returns:
-        (height, width) complex64. Whole positions reassemble perfect patches to rounding; at sub-pixel ones the window
-        wraps, which matters only where the weight does not vanish at its edges.
-    """
-    heavy = torch.from_numpy(weight.astype(np.complex64))
-    total = torch.zeros(canvas, dtype=torch.complex64)
-    share = torch.zeros(canvas, dtype=torch.float32)
-    for start in range(0, len(patches), block):
-        piece = torch.from_numpy(patches[start : start + block])[None]
-        place = torch.from_numpy(positions_px[None, start : start + block])
-        total += scatter(piece * heavy, place, canvas)[0]
-        share += scatter(heavy.expand_as(piece), place, canvas)[0].real
-    known = share > 1e-3 * weight.max()
-    return torch.where(known, total / share.clamp(min=1e-6), torch.ones_like(total)).numpy()
+    """The stitched (y, x) complex64 object of all patches at once; see `Stitcher`."""
+    stitcher = Stitcher(canvas)
+    stitcher.add(patches, positions_px, weights)
+    return stitcher.object()

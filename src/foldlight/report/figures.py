@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Circle
 
 from foldlight.compare.align import bounding_box
@@ -28,6 +29,7 @@ _WRAPS = 5.5  # rad: a phase of wider range is shown on a cyclic map
 _BLANK = "0.93"
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")  # told apart by most eyes
 _FRAMES_SHOWN = 3
+_LEAST_DEVIANCE = 1e-3  # per pixel: below, the detector is dark
 
 
 def comparison_picture(comparison: Comparison, path: Path) -> None:
@@ -42,10 +44,9 @@ def comparison_picture(comparison: Comparison, path: Path) -> None:
     height, width = comparison.mask[box].shape
     row_in = min(max(_COLUMN_IN * height / width, 1.2), 2 * _COLUMN_IN)
     size = (_COLUMN_IN * max(len(columns), 2) + 0.9, row_in * n_rows + _PLOT_IN + 1.5)
-    figure = Figure(figsize=size, layout="constrained")
-    figure.get_layout_engine().set(hspace=0.03, wspace=0.02)  # type: ignore[union-attr]
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(hspace=0.03, wspace=0.02))
     figure.suptitle(_title(comparison), fontsize=11)
-    upper, lower = figure.subfigures(2, 1, height_ratios=[row_in * n_rows + 0.9, _PLOT_IN])
+    upper, lower = np.ravel(figure.subfigures(2, 1, height_ratios=[row_in * n_rows + 0.9, _PLOT_IN], squeeze=False))
     axes = upper.subplots(n_rows, len(columns), squeeze=False)
     for row, (name, norm, colours, extend) in enumerate(_scales(comparison, images, n_rows)):
         for column, label in enumerate(columns):
@@ -134,7 +135,8 @@ def _image(axis: Axes, values: np.ndarray, comparison: Comparison, norm: Normali
     axis.set_yticks([])
     axis.set_facecolor(_BLANK)
     if np.isnan(values).all():
-        axis.set_visible(False)
+        axis.patch.set_visible(False)
+        axis.spines[:].set_visible(False)
         return
     axis.imshow(np.where(comparison.mask, values, np.nan)[box], cmap=colours, norm=norm, interpolation="nearest")
 
@@ -159,11 +161,11 @@ def _key_numbers(row: Row) -> str:
 def _seconds(seconds: float) -> str:
     """A duration with two or three digits."""
     if seconds >= 90:
-        return f"{seconds / 60:.3g} min"
+        return f"{seconds / 60:.2g} min" if seconds < 6000 else f"{seconds / 3600:.3g} h"
     return f"{seconds:.2g} s" if seconds >= 0.1 else f"{1e3 * seconds:.2g} ms"
 
 
-def _plots(figure: Figure, comparison: Comparison) -> None:
+def _plots(figure: FigureBase, comparison: Comparison) -> None:
     """Curves against truth if there is one, the light, and against held-out counts if there are some."""
     wanted = [_ring_plot] * bool(comparison.curves) + [_residual_plot] * bool(comparison.residuals)
     axes = figure.subplots(1, len(wanted) + (comparison.truth is None), squeeze=False)[0]
@@ -197,7 +199,10 @@ def _ring_plot(axis: Axes, comparison: Comparison) -> None:
 def _residual_plot(axis: Axes, comparison: Comparison) -> None:
     colours = _arm_colours(comparison)
     for arm, values in comparison.residuals.items():
-        axis.semilogy(np.arange(len(values)), np.maximum(values, 1e-6), color=colours[arm], lw=1.8, label=arm)
+        axis.semilogy(
+            np.arange(len(values)), np.maximum(values, _LEAST_DEVIANCE), color=colours[arm], lw=1.8, label=arm
+        )
+    axis.set_ylim(bottom=_LEAST_DEVIANCE)
     axis.set_xlabel("detector radius [px]", fontsize=9)
     axis.set_ylabel("held-out deviance per pixel", fontsize=9)
     if not comparison.curves:
@@ -214,11 +219,13 @@ def _title(comparison: Comparison) -> str:
     facts = _scan_facts(comparison.window, comparison.n_frames, comparison.photons_per_frame)
     if comparison.truth is not None:
         return facts
-    return f"{facts}\nno truth: shown in the gauge of {comparison.reference}, without its mean phase and ramp (for display only)"
+    gauge = f"shown in the gauge of {comparison.reference}, without its mean phase and ramp (for display only)"
+    return f"{facts}\nno truth: {gauge}"
 
 
 def _scan_facts(window: tuple[int, int], n_frames: int, photons: float) -> str:
-    return f"{n_frames:,} frames of {window[0]} × {window[1]} px, {photons:,.4g} photons per frame"
+    light = f"{photons:,.0f}" if photons >= 100 else f"{photons:.3g}"
+    return f"{n_frames:,} frames of {window[0]} × {window[1]} px, {light} photons per frame"
 
 
 def _probe(figure: Figure, amplitude: Axes, phase: Axes, scan: Scan) -> None:

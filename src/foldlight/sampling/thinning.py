@@ -25,13 +25,15 @@ def thin(scan: Scan, fraction: float, rng: np.random.Generator) -> tuple[Scan, S
         raise DataError(f"thinning: expected a fraction between 0 and 1, got {fraction}")
     if not scan.photons.whole:
         raise DataError("thinning: expected counted photons (whole numbers), got scaled values; give the photon scale")
-    kept = np.concatenate(
-        scan.photons.map(lambda block: rng.binomial(block.astype(np.int64), fraction).astype(np.uint32))
-    )
-    rest = np.empty_like(kept)
-    for start in range(0, len(kept), 256):
-        rest[start : start + 256] = scan.photons[start : start + 256].astype(np.uint32) - kept[start : start + 256]
+    pairs = scan.photons.map(lambda block: _dealt(block.astype(np.uint32), fraction, rng))
+    kept, rest = np.concatenate(pairs, axis=1)
     return _exposure(scan, kept, fraction, "kept"), _exposure(scan, rest, 1 - fraction, "held out")
+
+
+def _dealt(counts: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """(2, n, y, x) counts that went to the first and to the second."""
+    kept = rng.binomial(counts, fraction).astype(np.uint32)
+    return np.stack([kept, counts - kept])
 
 
 def _exposure(scan: Scan, counts: np.ndarray, share: float, name: str) -> Scan:

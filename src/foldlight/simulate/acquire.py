@@ -5,8 +5,7 @@ import torch
 
 from foldlight.core.errors import SettingsError
 from foldlight.core.seeds import generator
-from foldlight.optics.forward import expected_photons
-from foldlight.optics.patches import gather
+from foldlight.optics import forward
 from foldlight.optics.probes import disc, normalised, zone_plate
 from foldlight.scan import Frames, Scan
 from foldlight.simulate.objects import make_object
@@ -15,7 +14,7 @@ from foldlight.simulate.trajectories import fermat_spiral, jittered_raster, unif
 
 __all__ = ["acquire", "expected_frames", "simulate"]
 
-_MARGIN_PX = 1  # keeps a rounded position's window inside the object
+_MARGIN_PX = 1  # room for the light that a sub-pixel move carries past the window's edge
 _TRAJECTORIES = {"raster": jittered_raster, "spiral": fermat_spiral, "random": uniform_random}
 
 
@@ -82,8 +81,7 @@ def expected_frames(
 ) -> list[np.ndarray]:
     """Expected photons of every frame, float32, in blocks of frames."""
     canvas = torch.from_numpy(transmission.astype(np.complex64))[None]
-    modes = torch.from_numpy(probe)
-    window = (probe.shape[-2], probe.shape[-1])
+    modes = torch.from_numpy(probe.astype(np.complex64))
     starts = range(0, len(positions_px), block)
     places = (torch.from_numpy(positions_px[None, start : start + block]) for start in starts)
-    return [expected_photons(modes, gather(canvas, place, window))[0].numpy() for place in places]
+    return [forward.expected_frames(canvas, modes, place)[0].numpy() for place in places]

@@ -1,7 +1,7 @@
 """Batches of groups, gathered by index from frames that are stored once."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,18 +9,23 @@ from torch import Tensor
 
 from foldlight.core.seeds import generator
 from foldlight.sampling.grouping import neighbour_groups
+from foldlight.sampling.thinning import thin
 from foldlight.scan import Scan
 from foldlight.train.settings import TrainingSettings
 
-__all__ = ["Batch", "GroupedFrames"]
+__all__ = ["Batch", "GroupedFrames", "held_out_photons"]
+
+
+_SEEN_SHARE = 0.8  # of the photons of a validation frame
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Photons (group, n, y, x) and positions (group, n, 2) on each group's own canvas."""
+    """Photons (group, n, y, x), positions (group, n, 2) on each group's own canvas, and the probe (mode, y, x)."""
 
     photons: Tensor
     positions_px: Tensor
+    probe: Tensor
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,26 @@ class GroupedFrames:
         for start in range(0, len(order), groups_per_batch):
             yield self._batch(self.groups[order[start : start + groups_per_batch]])
 
+    def with_photons(self, scan: Scan) -> "GroupedFrames":
+        """The same groups of the same frames, with another exposure's photons and probe."""
+        return replace(self, scan=scan)
+
     def _batch(self, groups: np.ndarray) -> Batch:
         photons = self.scan.photons[groups.ravel()].reshape(*groups.shape, *self.scan.window)
         positions = self.scan.positions_px[groups]
         corner = np.rint(positions).min(axis=1, keepdims=True) - np.array(self.scan.window) // 2
-        return Batch(torch.from_numpy(photons), torch.from_numpy(positions - corner))
+        return Batch(torch.from_numpy(photons), torch.from_numpy(positions - corner), torch.from_numpy(self.scan.probe))
+
+
+def held_out_photons(scan: Scan, frames: np.ndarray, settings: TrainingSettings) -> tuple[GroupedFrames, GroupedFrames]:
+    """Validation frames twice: the photons a network may see, and those it is scored on.
+
+    A network has each frame as its input, so it can copy that frame's noise, and on the same photons copying looks like
+    skill. Photons are therefore thinned. Values that are not counts can't be: then both are the same.
+    """
+    part = scan.select(frames)
+    seen = held = part
+    if scan.photons.whole:
+        seen, held = thin(part, _SEEN_SHARE, generator(settings.seed, "validation photons"))
+    groups = GroupedFrames.of(seen, np.arange(len(frames)), settings, "validation")
+    return groups, groups.with_photons(held)

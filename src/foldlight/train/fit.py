@@ -24,11 +24,11 @@ from foldlight.core.provenance import environment
 from foldlight.core.seeds import generator, integer_seed
 from foldlight.networks.generators import build
 from foldlight.networks.settings import NetworkSettings
-from foldlight.optics.forward import expected_photons, illumination
+from foldlight.optics.forward import expected_photons, place_probe
 from foldlight.sampling.overlap import probe_diameters_px
 from foldlight.sampling.split import spatial_split
 from foldlight.scan import Scan
-from foldlight.train.data import Batch, GroupedFrames
+from foldlight.train.data import Batch, GroupedFrames, held_out_photons
 from foldlight.train.objective import LOSSES, group_loss
 from foldlight.train.settings import TrainingSettings
 
@@ -36,6 +36,7 @@ __all__ = ["Training", "fit"]
 
 _WARMUP_STEPS = 30
 _CLIP_NORM = 1.0
+_LEAST_GAIN = 10.0  # log-likelihood over a flat object on all validation photons; chance alone gives about 1
 
 
 @dataclass(frozen=True)
@@ -105,10 +106,10 @@ class _Loop:
     settings: TrainingSettings
     key: dict[str, Any]
     train: GroupedFrames
-    validation: GroupedFrames
+    seen: GroupedFrames
+    held: GroupedFrames
     network: nn.Module
     optimiser: torch.optim.Adam
-    probe: torch.Tensor
     mask: torch.Tensor
     epoch: int = 0
     best_epoch: int = 0
@@ -123,6 +124,7 @@ class _Loop:
         if guard is None:
             guard = probe_diameters_px(scan.probe)["participation"]
         training, validation = spatial_split(scan.positions_px, guard, settings.validation_fraction)
+        seen, held = held_out_photons(scan, validation, settings)
         device = _device(settings.device)
         network = build(network_settings, scan.window, integer_seed(settings.seed, "weights")).to(device)
         return cls(
@@ -131,10 +133,10 @@ class _Loop:
             settings=settings,
             key={"data": scan.digest(), "network": network_settings.plain(), "settings": settings.plain()},
             train=GroupedFrames.of(scan, training, settings, "train"),
-            validation=GroupedFrames.of(scan, validation, settings, "validation"),
+            seen=seen,
+            held=held,
             network=network,
             optimiser=torch.optim.Adam(network.parameters(), lr=settings.learning_rate),
-            probe=torch.from_numpy(scan.probe).to(device),
             mask=torch.from_numpy(scan.mask).to(device),
         )
 
@@ -192,48 +194,50 @@ class _Loop:
         for group in self.optimiser.param_groups:
             group["lr"] = float(rate)
 
-    def loss(self, batch: Batch) -> torch.Tensor:
-        photons = batch.photons.to(self.probe.device)
-        flat = photons.reshape(-1, *self.scan.window)
-        patches = self.network(flat, self.probe).reshape(photons.shape)
-        positions = batch.positions_px.to(self.probe.device)
-        return group_loss(patches, photons, positions, self.probe, self.mask, self.train_canvas, self.settings.loss)
+    def loss(self, batch: Batch, target: Batch | None = None) -> torch.Tensor:
+        """Misfit of what the network makes of a batch with its own photons, or with those of another exposure."""
+        target = target or batch
+        device = self.mask.device
+        positions, photons = batch.positions_px.to(device), batch.photons.to(device)
+        probes = place_probe(batch.probe.to(device), positions)
+        patches = self.network(photons.flatten(0, 1), probes.flatten(0, 1)).unflatten(0, photons.shape[:2])
+        if target is not batch:
+            probes = place_probe(target.probe.to(device), positions)
+        return group_loss(
+            patches, target.photons.to(device), positions, probes, self.mask, self.canvas, self.settings.loss
+        )
 
     @property
-    def train_canvas(self) -> tuple[int, int]:
+    def canvas(self) -> tuple[int, int]:
         """One canvas size that holds the groups of both sides."""
-        (a, b), (c, d) = self.train.canvas, self.validation.canvas
+        (a, b), (c, d) = self.train.canvas, self.seen.canvas
         return max(a, c), max(b, d)
 
     def evaluate(self) -> float:
-        """Validation loss, each held frame about once."""
+        """Loss on held-out photons of the validation frames, each frame about once."""
         self.network.eval()
+        batches = zip(self.seen.epoch(self.groups_per_batch), self.held.epoch(self.groups_per_batch), strict=True)
         with torch.inference_mode():
-            return _mean(
-                (float(self.loss(batch)), batch.photons.shape[0])
-                for batch in self.validation.epoch(self.groups_per_batch)
-            )
+            return _mean((float(self.loss(seen, held)), len(held.photons)) for seen, held in batches)
 
     def flat_loss(self) -> float:
-        """Validation loss of the best flat object, its amplitude fitted to the training frames."""
-        light = illumination(self.probe)
-        transmission = self.scan.photons.totals[self.train.frames].mean() / float(light.sum())
-        flat = torch.full(self.scan.window, float(np.sqrt(transmission)), dtype=torch.complex64, device=light.device)
-        expected = expected_photons(self.probe, flat)
-        loss = LOSSES[self.settings.loss]
+        """The same of the best flat object, its amplitude fitted to the training frames."""
+        power = float(np.sum(np.abs(self.scan.probe) ** 2))
+        amplitude = np.sqrt(self.scan.photons.totals[self.train.frames].mean() / power)
+        flat = torch.full(self.scan.window, float(amplitude), dtype=torch.complex64)
+        expected = expected_photons(torch.from_numpy(self.held.scan.probe), flat)
+        loss, mask = LOSSES[self.settings.loss], self.mask.cpu()
         return _mean(
-            (
-                float(loss(expected.expand(batch.photons.shape), batch.photons.to(light.device), self.mask)),
-                len(batch.photons),
-            )
-            for batch in self.validation.epoch(self.groups_per_batch)
+            (float(loss(expected.expand(batch.photons.shape), batch.photons, mask)), len(batch.photons))
+            for batch in self.held.epoch(self.groups_per_batch)
         )
 
     def finish(self) -> Training:
         flat = self.flat_loss()
-        if self.best_loss >= flat:
+        photons = float(self.held.scan.photons.totals.sum())
+        if (flat - self.best_loss) * photons < _LEAST_GAIN:
             raise TrainingError(
-                f"training: collapsed: expected a validation loss below {flat:.5f}, that of a flat object, got"
+                f"training: collapsed: expected a validation loss clearly below {flat:.5f}, that of a flat object, got"
                 f" {self.best_loss:.5f} after {self.epoch} epochs; check the probe and units with inspect, train longer"
                 " (--epochs), or lower --learning-rate"
             )
@@ -272,7 +276,7 @@ class _Loop:
 
     def load(self, path: Path) -> None:
         try:
-            state = torch.load(path, map_location=self.probe.device, weights_only=True)
+            state = torch.load(path, map_location=self.mask.device, weights_only=True)
         except FileNotFoundError:
             raise DataError(
                 f"{path}: expected a checkpoint to resume from, found none; train without --resume"

@@ -12,25 +12,24 @@ __all__ = ["LOSSES", "group_loss", "merge", "merge_weight"]
 LOSSES = {"poisson": poisson_nll, "amplitude": amplitude_error}
 
 
-def merge_weight(probe: Complex[Tensor, "mode y x"]) -> Float[Tensor, "y x"]:
+def merge_weight(probes: Complex[Tensor, "*batch mode y x"]) -> Float[Tensor, "*batch y x"]:
     """Trust in each pixel of a patch: the light it saw, with the peak held down.
 
     A focused probe has a peak far above its disc; weighting by plain intensity would let one pixel outvote the rest.
     """
-    light = illumination(probe)
-    return light / (light + 0.05 * light.max())
+    light = illumination(probes)
+    return light / (light + 0.05 * light.amax(dim=(-2, -1), keepdim=True))
 
 
 def merge(
     patches: Complex[Tensor, "group n y x"],
     positions_px: Float[Tensor, "group n 2"],
-    weight: Float[Tensor, "y x"],
+    weight: Float[Tensor, "group n y x"],
     canvas: tuple[int, int],
 ) -> Complex[Tensor, "group h w"]:
     """Weighted mean of a group's patches where they overlap; 0 where no light fell."""
-    heavy = weight.to(patches.dtype)
-    total = scatter(patches * heavy, positions_px, canvas)
-    share = scatter(heavy.expand_as(patches), positions_px, canvas).real
+    total = scatter(patches * weight, positions_px, canvas)
+    share = scatter(weight, positions_px, canvas)
     return total / share.clamp(min=1e-3)
 
 
@@ -38,7 +37,7 @@ def group_loss(
     patches: Complex[Tensor, "group n y x"],
     photons: Float[Tensor, "group n y x"],
     positions_px: Float[Tensor, "group n 2"],
-    probe: Complex[Tensor, "mode y x"],
+    probes: Complex[Tensor, "group n mode y x"],
     mask: Bool[Tensor, "y x"],
     canvas: tuple[int, int],
     loss: str = "poisson",
@@ -51,12 +50,12 @@ def group_loss(
         patches: what the network made of each frame.
         photons: counted photons.
         positions_px: window centres on the group's own canvas [px].
-        probe: incoherent modes [sqrt(photon)].
+        probes: the probe in each frame's window [sqrt(photon)].
         mask: valid detector pixels.
         canvas: (height, width) that holds every group [px].
         loss: key of `LOSSES`.
     """
-    merged = merge(patches, positions_px, merge_weight(probe), canvas)
+    merged = merge(patches, positions_px, merge_weight(probes), canvas)
     window = (patches.shape[-2], patches.shape[-1])
-    expected = expected_photons(probe, gather(merged, positions_px, window))
+    expected = expected_photons(probes, gather(merged, positions_px, window))
     return LOSSES[loss](expected, photons, mask)

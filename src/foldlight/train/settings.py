@@ -25,7 +25,7 @@ class TrainingSettings(Settings):
     loss: Literal["poisson", "amplitude"] = "poisson"
     """Objective: Poisson likelihood of the photons, or squared amplitude error."""
     validation_fraction: float = Field(0.1, gt=0, lt=0.9)
-    """Part of the scan held back at the largest y for early stopping."""
+    """Part of the scan held back at the largest y for early stopping, scored on photons the network does not see."""
     guard_px: float | None = Field(None, ge=0)
     """Width of the band between training and validation frames [px]; by default the probe's participation diameter."""
     patience: int = Field(10, ge=1)

@@ -1,0 +1,87 @@
+"""A scan checks itself; frames become photons however they are stored."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foldlight.core.errors import DataError
+from foldlight.scan import Frames, Scan, place_on_canvas
+
+
+def scan(**changes) -> Scan:
+    rng = np.random.default_rng(0)
+    facts = {
+        "photons": Frames(rng.poisson(3.0, (5, 8, 12)).astype(np.uint16), whole=True),
+        "positions_px": rng.uniform(8, 20, (5, 2)),
+        "probe": np.ones((1, 8, 12), dtype=np.complex64),
+        "canvas": (30, 34),
+    }
+    return Scan(**{**facts, **changes})
+
+
+def test_stored_forms_give_the_same_photons():
+    counts = np.random.default_rng(0).poisson(4.0, (6, 8, 10))
+    forms = [
+        Frames(counts.astype(np.uint16), whole=True),
+        Frames(np.sqrt(counts).astype(np.float32), amplitude=True, whole=True),
+        Frames((np.sqrt(counts) / 7).astype(np.float32), amplitude=True, scale=7.0, whole=True),
+        Frames(np.fft.ifftshift(counts, axes=(1, 2)).astype(np.float32), corner=True, whole=True),
+    ]
+    for form in forms:
+        assert np.array_equal(form[:], counts)
+        assert form[np.array([4, 1])].dtype == np.float32
+        assert np.array_equal(form[np.array([4, 1])], counts[[4, 1]])
+        assert np.allclose(form.totals, counts.sum(axis=(1, 2)))
+        assert np.allclose(form.mean_frame, counts.mean(axis=0))
+
+
+def test_a_selection_stays_on_the_canvas_and_has_its_own_digest():
+    whole = scan()
+    part = whole.select(np.array([3, 0]))
+    assert len(part) == 2
+    assert part.canvas == whole.canvas
+    assert np.array_equal(part.photons[:], whole.photons[[3, 0]])
+    assert part.digest() != whole.digest() == scan().digest()
+
+
+def test_only_a_true_object_is_truth():
+    guess = scan(object=np.ones((30, 34), dtype=np.complex64))
+    assert guess.truth is None
+    assert replace(guess, object_is_truth=True).truth is not None
+
+
+@given(st.integers(1, 30), st.integers(0, 2**31), st.floats(-500, 500))
+@settings(max_examples=30, deadline=None)
+def test_any_positions_can_be_placed_on_an_even_canvas(n, seed, origin):
+    positions = origin + np.random.default_rng(seed).uniform(-40, 40, (n, 2))
+    moved, canvas = place_on_canvas(positions, (8, 12))
+    steps = moved - positions
+    assert np.allclose(steps, np.rint(steps[0]), atol=1e-9)
+    assert canvas[0] % 2 == canvas[1] % 2 == 0
+    frames = Frames(np.ones((n, 8, 12), dtype=np.float32))
+    assert scan(photons=frames, positions_px=moved, canvas=canvas).canvas == canvas
+
+
+BAD = {
+    "no frames": ({"photons": Frames(np.zeros((0, 8, 12)))}, "diffraction: expected at least one frame, got an empty"),
+    "not three axes": ({"photons": Frames(np.zeros((8, 12)))}, r"diffraction: expected \(n, y, x\) frames, got shape"),
+    "odd frames": ({"photons": Frames(np.zeros((5, 9, 12)))}, "diffraction: expected even frame sizes .* got 9 x 12"),
+    "positions of another count": ({"positions_px": np.full((4, 2), 15.0)}, r"expected shape \(5, 2\), got \(4, 2\)"),
+    "whole-number positions": ({"positions_px": np.full((5, 2), 15)}, "positions_px: expected float64, got int64"),
+    "lost positions": ({"positions_px": np.full((5, 2), np.nan)}, "positions_px: expected finite values, got 10"),
+    "positions that leave": ({"positions_px": np.full((5, 2), 29.0)}, "inside the 30 x 34 object, got 5 outside"),
+    "flat probe array": ({"probe": np.ones((8, 12), dtype=np.complex64)}, r"probe: expected \(mode, y, x\), got"),
+    "real probe": ({"probe": np.ones((1, 8, 12))}, "probe: expected complexfloating, got float64"),
+    "dark probe": ({"probe": np.zeros((1, 8, 12), dtype=np.complex64)}, "probe: expected some power, got zeros"),
+    "blind detector": ({"mask": np.zeros((8, 12), dtype=bool)}, "mask: expected at least one valid detector pixel"),
+    "foreign object": ({"object": np.ones((9, 9), dtype=np.complex64)}, r"object: expected shape \(30, 34\), got"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD.keys())
+def test_what_is_not_a_scan_is_refused(changes, message):
+    with pytest.raises(DataError, match=message):
+        scan(**changes)

@@ -1,0 +1,130 @@
+"""Training: repeats to the bit, resumes to the bit, refuses what it should, reports collapse."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from foldlight.bundle import write_bundle
+from foldlight.core.errors import DataError, SettingsError, TrainingError
+from foldlight.networks.settings import NetworkSettings
+from foldlight.simulate.acquire import simulate
+from foldlight.simulate.settings import SimulationSettings
+from foldlight.train import fit as fit_module
+from foldlight.train.data import GroupedFrames
+from foldlight.train.fit import fit
+from foldlight.train.settings import TrainingSettings
+
+NETWORK = NetworkSettings(width=4, levels=2, consistency_steps=1)
+
+
+@pytest.fixture(scope="module")
+def scan():
+    return simulate(SimulationSettings(object_size=80, window=16, positions=150, probe_diameter_px=8.0, dose=1e4))
+
+
+def wanted(**changes) -> TrainingSettings:
+    return TrainingSettings(**{"epochs": 3, "batch_frames": 16, "guard_px": 8.0, "learning_rate": 3e-3, **changes})
+
+
+def run(scan, folder, **changes):
+    resume = changes.pop("resume", False)
+    return fit(scan, NETWORK, wanted(**changes), folder, resume=resume, progress=False)
+
+
+@pytest.mark.parametrize("gridsize", [1, 2])
+def test_the_same_data_and_seed_give_the_same_bundle(scan, tmp_path, gridsize):
+    digests = set()
+    for name in ("a", "b"):
+        training = run(scan, tmp_path / name, gridsize=gridsize, epochs=2)
+        digests.add(write_bundle(tmp_path / name / "wts.h5.zip", training.model))
+    assert len(digests) == 1
+    other = run(scan, tmp_path / "c", gridsize=gridsize, epochs=2, seed=7)
+    assert write_bundle(tmp_path / "c.zip", other.model) not in digests
+
+
+def test_resuming_ends_at_the_same_bits(scan, tmp_path, monkeypatch):
+    whole = run(scan, tmp_path / "whole")
+    run_epoch = fit_module._Loop.run_epoch
+
+    def killed_in_third_epoch(loop, advance):
+        if loop.epoch == 2:
+            raise KeyboardInterrupt
+        return run_epoch(loop, advance)
+
+    monkeypatch.setattr(fit_module._Loop, "run_epoch", killed_in_third_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        run(scan, tmp_path / "parts")
+    monkeypatch.undo()
+    resumed = run(scan, tmp_path / "parts", resume=True)
+    assert [row["train_loss"] for row in resumed.history] == [row["train_loss"] for row in whole.history]
+    first, second = (write_bundle(tmp_path / f"{n}.zip", t.model) for n, t in enumerate((whole, resumed)))
+    assert first == second
+
+
+def test_the_loss_falls_below_the_flat_object_and_the_log_tells_it(scan, tmp_path):
+    training = run(scan, tmp_path)
+    assert training.history[-1]["validation_loss"] < training.flat_loss
+    with (tmp_path / "history.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
+    assert float(rows[-1]["train_loss"]) == training.history[-1]["train_loss"]
+    assert (tmp_path / "training.json").is_file()
+
+
+def test_the_true_object_is_never_looked_at(scan, tmp_path):
+    spoiled = replace(scan, object=np.full_like(scan.object, 7j))
+    a, b = run(scan, tmp_path / "a", epochs=1), run(spoiled, tmp_path / "b", epochs=1)
+    assert a.history[0]["train_loss"] == b.history[0]["train_loss"]
+
+
+def test_a_network_no_better_than_flat_is_reported_as_collapsed(tmp_path):
+    """Frames that are noise around an empty object hold nothing to learn, so flat is the best anyone can do."""
+    settings = SimulationSettings(
+        object_size=80, window=16, positions=150, probe_diameter_px=8.0, dose=300, amplitude_min=1, phase_range_rad=0
+    )
+    with pytest.raises(TrainingError, match=r"collapsed: expected a validation loss clearly below .*; check the probe"):
+        run(simulate(settings), tmp_path, epochs=2, learning_rate=0.05)
+    assert not (tmp_path / "training.json").exists()
+
+
+def test_a_diverging_loss_is_reported(scan, tmp_path, monkeypatch):
+    monkeypatch.setattr(fit_module._Loop, "evaluate", lambda _: float("nan"))
+    with pytest.raises(TrainingError, match=r"expected a finite loss, got .* in epoch 1; lower --learning-rate"):
+        run(scan, tmp_path)
+
+
+def test_early_stopping_keeps_the_best_weights(scan, tmp_path, monkeypatch):
+    losses = iter([-2.0, -5.0, -4.0, -3.0, -2.0])
+    monkeypatch.setattr(fit_module._Loop, "evaluate", lambda _: next(losses))
+    training = run(scan, tmp_path, epochs=9, patience=2)
+    assert len(training.history) == 4
+    assert training.model.training["best_epoch"] == 2
+
+
+def test_a_checkpoint_of_another_run_is_refused(scan, tmp_path):
+    run(scan, tmp_path, epochs=1)
+    with pytest.raises(SettingsError, match="expected a checkpoint of the same run, got other settings"):
+        run(scan, tmp_path, epochs=2, resume=True)
+    with pytest.raises(DataError, match="found none; train without --resume"):
+        run(scan, tmp_path / "elsewhere", resume=True)
+    (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(DataError, match=r"expected a checkpoint: .*; train without --resume"):
+        run(scan, tmp_path, epochs=1, resume=True)
+
+
+def test_an_absent_device_is_refused(scan, tmp_path):
+    with pytest.raises(SettingsError, match="device = 'cuda:99': expected one that torch can use here"):
+        run(scan, tmp_path, device="cuda:99")
+
+
+def test_an_epoch_uses_each_frame_about_once_and_groups_fit_their_canvas(scan):
+    frames = np.arange(len(scan))
+    grouped = GroupedFrames.of(scan, frames, wanted(), "train")
+    batches = list(grouped.epoch(4, np.random.default_rng(0)))
+    assert sum(batch.photons.shape[0] * 4 for batch in batches) == len(scan) // 4 * 4
+    for batch in batches:
+        low = batch.positions_px.round().numpy() - 8
+        assert (low >= 0).all()
+        assert (low + 16 <= np.array(grouped.canvas)).all()
