@@ -10,20 +10,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
+from pydantic import ValidationError
 from tyro.conf import Positional, arg
 
 from foldlight.core.errors import FoldlightError, SettingsError
+from foldlight.core.settings import describe
 from foldlight.demo.settings import DemoSettings
 from foldlight.io.options import ReadOptions
 from foldlight.networks.settings import NetworkSettings
-from foldlight.reconstruct.settings import IterativeSettings
+from foldlight.reconstruct.settings import EngineOptions
 from foldlight.simulate.settings import SimulationSettings
 from foldlight.train.settings import TrainingSettings
 
 __all__ = ["main"]
 
 Flat = arg(name="")  # a settings class whose fields become flags without a prefix
-Threads = Annotated[int | None, arg(help="CPU threads; all cores when not given.")]
+Threads = Annotated[int | None, arg(help="CPU threads; all cores when not given. Results repeat for the same number.")]
 
 
 def simulate(settings: Annotated[SimulationSettings, Flat], output: Path = Path("scan.npz")) -> None:
@@ -101,11 +103,10 @@ def train(
 def reconstruct(
     scan: Positional[Path],
     engine: Literal["network", "lsqml", "rpie", "dm", "constant"],
-    settings: Annotated[IterativeSettings, Flat] = IterativeSettings(),
+    settings: Annotated[EngineOptions, Flat] = EngineOptions(),
     options: Annotated[ReadOptions, Flat] = ReadOptions(),
     model: Path | None = None,
     output: Path = Path("reconstruction.npz"),
-    threads: Threads = None,
 ) -> None:
     """Reconstruct a scan with a trained network, with pty-chi, or as the best flat image.
 
@@ -116,12 +117,11 @@ def reconstruct(
         options: what the file does not say.
         model: bundle of the network, or the folder that `train` wrote.
         output: NPZ to write, with a log beside it for the iterative engines.
-        threads: CPU threads.
     """
     from foldlight.io import read_scan
     from foldlight.reconstruct.engines import make_reconstructor
 
-    _use_threads(threads)
+    _use_threads(settings.threads)
     found = read_scan(scan, options)
     made = make_reconstructor(engine, settings, model, output.with_suffix(".log")).reconstruct(found)
     made.save(output)
@@ -186,9 +186,12 @@ _VERBS: dict[str, Callable[..., Any]] = {
 
 
 def main(words: list[str] | None = None) -> None:
-    """Run one verb; a refusal is one line on standard error and exit code 1, bad usage exit code 2."""
+    """Run one verb; a refusal is one line on standard error and exit code 1, bad usage is exit code 2."""
     try:
         tyro.extras.subcommand_cli_from_dict(_VERBS, prog="foldlight", args=words, config=(tyro.conf.OmitArgPrefixes,))
+    except ValidationError as error:
+        sys.stderr.write(f"foldlight: {describe(error)}\n")
+        sys.exit(2)
     except FoldlightError as error:
         sys.exit(f"foldlight: {error}")
     except KeyboardInterrupt:

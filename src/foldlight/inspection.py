@@ -27,7 +27,7 @@ def describe(scan: Scan) -> dict[str, str]:
         "stored as": f"{scan.photons.stored.dtype} {'amplitude' if scan.photons.amplitude else 'intensity'}"
         f"{', memory-mapped' if isinstance(scan.photons.stored, np.memmap) else ''}",
         "photons": "counted (whole numbers)" if scan.photons.whole else "not whole numbers: scaled or noise-free",
-        "photons per frame": f"{totals.mean():.4g} (from {totals.min():.4g} to {totals.max():.4g})",
+        "photons per frame": f"{totals.mean():,.0f} (from {totals.min():,.0f} to {totals.max():,.0f})",
         "photons per detector pixel": f"{totals.mean() / (height * width):.3g} on average, brightest"
         f" {scan.photons.mean_frame.max():.3g}",
         "photons per object pixel": f"{per_pixel:.3g} (median of the well-lit area)",

@@ -72,7 +72,7 @@ def deviance(scan: Scan, result: Reconstruction) -> float:
 
 
 def reconstruct(scan: Scan, **settings) -> Reconstruction:
-    return IterativeReconstructor(IterativeSettings(**settings)).reconstruct(scan)
+    return IterativeReconstructor(IterativeSettings(**{"threads": 1, **settings})).reconstruct(scan)
 
 
 @pytest.fixture(scope="module", params=[("lsqml", EVEN), ("rpie", ODD), ("dm", (96, 111))], ids=lambda p: p[0])

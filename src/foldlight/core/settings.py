@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from foldlight.core.errors import SettingsError
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "describe"]
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
 

@@ -33,7 +33,8 @@ __all__ = ["run_demo"]
 
 Say = Callable[..., None]
 
-_EPOCHS, _SMALL_EPOCHS = 24, 12
+_TRAINED_PIXELS = 1e8  # detector pixels the training sees, all epochs together: a few minutes on two cores
+_EPOCHS = (6, 40)  # at least, at most
 _ITERATIONS = 60
 _REFINE_EPOCHS = 60
 
@@ -81,8 +82,14 @@ def run_demo(settings: DemoSettings, options: ReadOptions, say: Say) -> Comparis
         dose=data.scan.origin.get("dose"), seed=settings.seed
     )
     write_json(settings.output / "settings.json", {"demo": settings.plain(), "environment": environment()})
-    paths = publish_comparison(settings.output, comparison, facts, lines, _command(settings))
-    log(*paths)
+    told = {
+        "command": _command(settings),
+        "scan": facts,
+        "settings": settings.plain(),
+        "versions": environment(),
+    }
+    pictures = {"The scan": settings.output / "scan.png"}
+    log(*publish_comparison(settings.output, comparison, told, lines, pictures))
     return comparison
 
 
@@ -122,7 +129,8 @@ def _measured(path: Path, settings: DemoSettings, options: ReadOptions, log: Say
 def _network(settings: DemoSettings, scan: Scan, log: Say) -> Reconstruction:
     """Train on the scan, write the bundle, reconstruct from the bundle."""
     folder = settings.output / "network"
-    epochs = settings.epochs or (_SMALL_EPOCHS if settings.small else _EPOCHS)
+    fitting = round(_TRAINED_PIXELS / (len(scan) * scan.window[0] * scan.window[1]))
+    epochs = settings.epochs or min(max(fitting, _EPOCHS[0]), _EPOCHS[1])
     training = fit(
         scan,
         NetworkSettings(),
@@ -142,7 +150,11 @@ def _network(settings: DemoSettings, scan: Scan, log: Say) -> Reconstruction:
 def _iterative(settings: DemoSettings, scan: Scan, log: Say) -> Reconstruction:
     """pty-chi on the same frames, positions and probe, from a flat object."""
     wanted = IterativeSettings(
-        epochs=settings.iterations or _ITERATIONS, fit_probe=False, seed=settings.seed, threads=torch.get_num_threads()
+        epochs=settings.iterations or _ITERATIONS,
+        fit_probe=False,
+        seed=settings.seed,
+        device="cpu" if settings.device == "cpu" else "cuda",
+        threads=torch.get_num_threads(),
     )
     made = IterativeReconstructor(wanted, settings.output / "lsqml.log", progress=True).reconstruct(scan)
     log(f"LSQML: {made.ledger.epochs} epochs in {made.ledger.infer_seconds:.0f} s")
@@ -150,7 +162,11 @@ def _iterative(settings: DemoSettings, scan: Scan, log: Say) -> Reconstruction:
 
 
 def _command(settings: DemoSettings) -> str:
-    """The command that repeats this run."""
-    words = ["foldlight", "demo", "--seed", str(settings.seed)]
-    words += ["--scan", str(settings.scan)] if settings.scan else ["--dose", f"{settings.dose:g}"]
-    return " ".join(words + ["--small"] * settings.small)
+    """The command that repeats this run: every setting that is not the default."""
+    words = ["foldlight", "demo"]
+    defaults = DemoSettings().plain()
+    for name, value in settings.plain().items():
+        if value != defaults[name] and name != "output":
+            flag = "--" + name.replace("_", "-")
+            words += [flag] if value is True else [flag, str(value)]
+    return " ".join(words)

@@ -18,15 +18,15 @@ class DemoSettings(Settings):
     """Folder for the picture, `metrics.csv`, `report.html` and everything they came from."""
     small: bool = False
     """A minutes-small run: smaller frames, object and training; the numbers are worse."""
-    dose: float = Field(1e4, gt=0)
+    dose: float = Field(default=1e4, gt=0)
     """Photons per simulated frame."""
-    epochs: int | None = Field(None, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
     """Passes of the network's training; chosen by the size of the scan when not given."""
-    iterations: int | None = Field(None, ge=1)
+    iterations: int | None = Field(default=None, ge=1)
     """Epochs of pty-chi; 60 when not given."""
-    heldout_fraction: float = Field(0.1, gt=0, lt=1)
+    heldout_fraction: float = Field(default=0.1, gt=0, lt=1)
     """Photons of a measured scan that no method sees; all are scored on them."""
-    seed: int = Field(42, ge=0)
+    seed: int = Field(default=42, ge=0)
     """Root seed of the simulation, the thinning, the network and pty-chi."""
     device: str = "cpu"
     """Where the network trains: `cpu`, `cuda` or `cuda:1`."""

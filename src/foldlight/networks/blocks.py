@@ -6,7 +6,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["ConvPair", "UNet"]
+__all__ = ["ConvPair", "UNet", "zeroed"]
+
+
+def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
+    """The layer with weights and bias set to zero, so that it starts by adding nothing."""
+    for weight in layer.parameters():
+        nn.init.zeros_(weight)
+    return layer
 
 
 class ConvPair(nn.Module):
@@ -37,10 +44,7 @@ class UNet(nn.Module):
         self.head = ConvPair(channels_in, width)
         self.down = nn.ModuleList(ConvPair(a, b) for a, b in pairwise(widths))
         self.up = nn.ModuleList(ConvPair(a + b, a) for a, b in pairwise(widths))
-        self.tail = nn.Conv2d(width, channels_out, 1)
-        nn.init.zeros_(self.tail.weight)
-        if self.tail.bias is not None:
-            nn.init.zeros_(self.tail.bias)
+        self.tail = zeroed(nn.Conv2d(width, channels_out, 1))
 
     def forward(self, image: Float[Tensor, "n c y x"]) -> Float[Tensor, "n d y x"]:
         """Output channels at the size of the input, which has to be a multiple of `2 ** levels`."""

@@ -10,7 +10,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from foldlight.core.errors import SettingsError
-from foldlight.networks.blocks import UNet
+from foldlight.networks.blocks import UNet, zeroed
 from foldlight.networks.settings import NetworkSettings
 from foldlight.optics.forward import illumination, lift, wavefields
 from foldlight.optics.fourier import inverse_fourier
@@ -27,15 +27,10 @@ class ConsistencyStep(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        last = zeroed(nn.Conv2d(width, 2, 3, padding=1))
         self.update = nn.Sequential(
-            nn.Conv2d(5, width, 3, padding=1),
-            nn.GELU(),
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.GELU(),
-            nn.Conv2d(width, 2, 3, padding=1),
+            nn.Conv2d(5, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 3, padding=1), nn.GELU(), last
         )
-        nn.init.zeros_(self.update[-1].weight)
-        nn.init.zeros_(self.update[-1].bias)
         self.step = nn.Parameter(torch.tensor(0.5))
 
     def forward(

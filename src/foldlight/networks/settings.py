@@ -14,9 +14,9 @@ class NetworkSettings(Settings):
 
     kind: Literal["lifted", "raw"] = "lifted"
     """Input: frames lifted into the object's pixel frame by the probe's phase, or raw amplitudes."""
-    width: int = Field(8, ge=4, le=256)
+    width: int = Field(default=8, ge=4, le=256)
     """Channels at full resolution; doubled at each level."""
-    levels: int = Field(3, ge=1, le=6)
+    levels: int = Field(default=3, ge=1, le=6)
     """Halvings of the resolution."""
-    consistency_steps: int = Field(3, ge=0, le=20)
+    consistency_steps: int = Field(default=3, ge=0, le=20)
     """Learned steps back towards the measured amplitudes after the U-Net."""

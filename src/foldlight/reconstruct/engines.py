@@ -10,7 +10,7 @@ from foldlight.reconstruct.constant import ConstantReconstructor
 from foldlight.reconstruct.iterative import IterativeReconstructor
 from foldlight.reconstruct.neural import NeuralReconstructor
 from foldlight.reconstruct.protocol import Reconstructor
-from foldlight.reconstruct.settings import IterativeSettings
+from foldlight.reconstruct.settings import EngineOptions, IterativeSettings
 
 __all__ = ["EngineName", "load_network", "make_reconstructor"]
 
@@ -18,13 +18,13 @@ EngineName = Literal["network", "lsqml", "rpie", "dm", "constant"]
 
 
 def make_reconstructor(
-    engine: EngineName, settings: IterativeSettings, model: Path | None = None, log_path: Path | None = None
+    engine: EngineName, options: EngineOptions, model: Path | None = None, log_path: Path | None = None
 ) -> Reconstructor:
     """The reconstructor of a name.
 
     Args:
         engine: which one.
-        settings: options of the iterative engines; the network takes the device.
+        options: of the iterative engines; the network takes the device.
         model: the network's bundle, or the folder that training wrote.
         log_path: where an iterative engine's output goes.
 
@@ -37,9 +37,9 @@ def make_reconstructor(
     if engine == "network":
         if model is None:
             raise SettingsError("engine network: expected --model with a bundle that train wrote, got none")
-        return load_network(model, settings.device)
-    chosen = settings.model_copy(update={"engine": engine})
-    return IterativeReconstructor(chosen, log_path=log_path, progress=True)
+        return load_network(model, options.device)
+    settings = IterativeSettings(engine=engine, **options.model_dump())
+    return IterativeReconstructor(settings, log_path=log_path, progress=True)
 
 
 def load_network(model: Path, device: str = "cpu", progress: bool = True) -> NeuralReconstructor:

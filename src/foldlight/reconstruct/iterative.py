@@ -91,7 +91,7 @@ class IterativeReconstructor:
                 n_frames=len(scan),
                 photons=float(scan.photons.totals.sum()),
                 device=settings.device,
-                threads=settings.threads,
+                threads=settings.threads or 1,
             ),
             settings=settings.plain(),
         )
@@ -158,7 +158,7 @@ def _run_child(folder: Path, log: Path, settings: IterativeSettings, progress: b
         process = subprocess.Popen(
             command,
             cwd=folder,  # `-m` imports from here first: nothing of the user's may be mistaken for a package
-            env=_environment(settings.threads),
+            env=_environment(settings.threads or 1),
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -101,6 +101,7 @@ class Reconstruction:
             raise DataError(f"{path}: expected a foldlight reconstruction: {type(error).__name__}: {error}") from None
 
 
+@runtime_checkable
 class Reconstructor(Protocol):
     """A way from a scan to an object; whoever compares results knows no more than this."""
 

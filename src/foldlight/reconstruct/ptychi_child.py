@@ -38,7 +38,7 @@ def main(folder: Path, parent: int) -> None:
     """Read the folder, reconstruct, write the result; the reason of a failure is the last line printed."""
     _die_with(parent)
     settings = IterativeSettings.parse(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
-    torch.set_num_threads(settings.threads)
+    torch.set_num_threads(settings.threads or 1)
     if settings.device == "cuda" and not torch.cuda.is_available():
         sys.exit("expected a CUDA device, torch finds none; use device='cpu'")
     with np.load(folder / "scan.npz") as archive:

@@ -1,12 +1,13 @@
 """How to run an iterative engine."""
 
+import os
 from typing import Literal, NamedTuple
 
 from pydantic import Field
 
 from foldlight.core.settings import Settings
 
-__all__ = ["IterativeSettings"]
+__all__ = ["EngineOptions", "IterativeSettings"]
 
 Engine = Literal["lsqml", "rpie", "dm"]
 
@@ -27,11 +28,8 @@ _ENGINES: dict[Engine, _Engine] = {
 }
 
 
-class IterativeSettings(Settings):
-    """How to run pty-chi. The defaults suit measured data whose probe is a guess."""
-
-    engine: Engine = "lsqml"
-    """`lsqml` least squares of maximum likelihood, `rpie` regularised PIE, or `dm` the difference map."""
+class EngineOptions(Settings):
+    """How to run any engine of pty-chi. The defaults suit measured data whose probe is a guess."""
 
     epochs: int | None = Field(default=None, ge=1)
     """Passes over all frames; none given: 100 for lsqml, 50 for rpie, 30 for dm."""
@@ -74,11 +72,18 @@ class IterativeSettings(Settings):
     device: Literal["cpu", "cuda"] = "cpu"
     """Where pty-chi computes."""
 
-    threads: int = Field(default=1, ge=1)
-    """CPU threads of the child process."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads; all cores when not given. On one, results repeat to the bit."""
 
     time_limit_s: float | None = Field(default=None, gt=0)
     """Wall time after which the child process is ended [s]."""
+
+
+class IterativeSettings(EngineOptions):
+    """An engine of pty-chi and how to run it."""
+
+    engine: Engine = "lsqml"
+    """`lsqml` least squares of maximum likelihood, `rpie` regularised PIE, or `dm` the difference map."""
 
     @property
     def arm(self) -> str:
@@ -90,5 +95,9 @@ class IterativeSettings(Settings):
         own = _ENGINES[self.engine]
         batch = own.batch_size if self.engine == "rpie" else min(own.batch_size, -(-n_frames // 5))
         return self.model_copy(
-            update={"epochs": self.epochs or own.epochs, "batch_size": self.batch_size or min(batch, n_frames)}
+            update={
+                "epochs": self.epochs or own.epochs,
+                "batch_size": self.batch_size or min(batch, n_frames),
+                "threads": self.threads or os.cpu_count() or 1,
+            }
         )

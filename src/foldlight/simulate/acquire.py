@@ -34,7 +34,7 @@ def simulate(settings: SimulationSettings, noise: str = "photons") -> Scan:
     positions = _TRAJECTORIES[settings.trajectory](
         settings.positions, ((low, low), (high, high)), generator(settings.seed, "positions")
     )
-    make_probe = {"zone-plate": zone_plate, "disc": disc}[settings.probe_kind]
+    make_probe = zone_plate if settings.probe_kind == "zone-plate" else disc
     probe = make_probe((size, size), settings.probe_diameter_px)
     scan = acquire(truth, probe, positions, settings.dose, settings.seed, noise)
     scan.origin["simulation"] = settings.plain()
@@ -71,7 +71,7 @@ def acquire(
         canvas=(truth.shape[0], truth.shape[1]),
         object=truth.astype(np.complex64),
         object_is_truth=True,
-        notes=(f"simulated at {dose:g} photons a frame, {counts.sum() / len(counts):.4g} counted",),
+        notes=(f"simulated at {dose:g} photons a frame, {counts.sum() / len(counts):.1f} counted",),
         origin={"dose": dose, "seed": seed, "noise": noise},
     )
 

@@ -14,23 +14,23 @@ class TrainingSettings(Settings):
 
     gridsize: Literal[1, 2] = 2
     """Frames of a group: C = gridsize squared must agree where they overlap; 1 is single-shot."""
-    neighbours: int = Field(7, ge=1)
+    neighbours: int = Field(default=7, ge=1)
     """Nearest frames K that a group's members are drawn from; at least C - 1."""
-    epochs: int = Field(15, ge=1)
+    epochs: int = Field(default=15, ge=1)
     """Passes over the training frames."""
-    batch_frames: int = Field(32, ge=1)
+    batch_frames: int = Field(default=32, ge=1)
     """Frames in a step, in whole groups [frame]."""
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
     """Peak step size of Adam; warmed up, then lowered along a cosine."""
     loss: Literal["poisson", "amplitude"] = "poisson"
     """Objective: Poisson likelihood of the photons, or squared amplitude error."""
-    validation_fraction: float = Field(0.1, gt=0, lt=0.9)
+    validation_fraction: float = Field(default=0.1, gt=0, lt=0.9)
     """Part of the scan held back at the largest y for early stopping, scored on photons the network does not see."""
-    guard_px: float | None = Field(None, ge=0)
+    guard_px: float | None = Field(default=None, ge=0)
     """Width of the band between training and validation frames [px]; by default the probe's participation diameter."""
-    patience: int = Field(10, ge=1)
+    patience: int = Field(default=10, ge=1)
     """Epochs without a better validation loss before training stops."""
-    seed: int = Field(42, ge=0)
+    seed: int = Field(default=42, ge=0)
     """Root seed of weights, groups and sample order."""
     device: str = "cpu"
     """Where to train: `cpu`, `cuda` or `cuda:1`."""

@@ -1,0 +1,40 @@
+# make demo    simulate (or SCAN=path), train, reconstruct, compare; leaves demo/report.html
+# make test    lint, types, layers, tests
+# make install the environment alone, in .venv
+# TORCH=... chooses another torch build; see "Installing" in README.md
+
+PYTHON ?= python3
+VENV   ?= .venv
+SCAN   ?=
+OUTPUT ?= demo
+DEMO   ?=
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: install demo test lint clean
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "make: expected Python 3.11 or newer as $(PYTHON); set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+		|| { echo "make: expected Python's venv module; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ptychi,test]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/foldlight demo --output '$(OUTPUT)' $(if $(SCAN),--scan '$(SCAN)') $(DEMO)
+
+lint: $(READY)
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+# Two workers on one thread each: results repeat to the bit on one thread, and two cores are busy.
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,5 @@
+"""`python -m foldlight`."""
+
+from foldlight.cli import main
+
+main()

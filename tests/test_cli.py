@@ -1,0 +1,134 @@
+"""The command line, whole and at its edges; the whole way from a simulation to a report at tiny size."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from foldlight.cli import main
+from foldlight.io import read_scan
+from foldlight.reconstruct.protocol import Reconstruction
+
+TINY = ["--object-size", "80", "--window", "32", "--positions", "120", "--probe-diameter-px", "14", "--dose", "1e5"]
+QUICK = ["--epochs", "2", "--width", "4", "--levels", "2", "--consistency-steps", "1", "--guard-px", "4"]
+SMALL_GROUPS = ["--batch-frames", "16"]
+
+
+def foldlight(capsys, *words) -> str:
+    """What a verb prints when it succeeds."""
+    main([str(word) for word in words])
+    return capsys.readouterr().out
+
+
+def refusal(capsys, *words) -> str:
+    """The one line that a verb prints when it refuses."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(word) for word in words])
+    assert isinstance(stop.value.code, str), "expected a message and exit code 1"
+    assert "\n" not in stop.value.code
+    assert "Traceback" not in capsys.readouterr().err
+    return stop.value.code
+
+
+def test_the_whole_way_at_tiny_size(tmp_path, capsys):
+    """Simulate, train two epochs, bundle, reload, reconstruct with three arms, compare."""
+    scan, model = tmp_path / "scan.npz", tmp_path / "model"
+    foldlight(capsys, "simulate", "--output", scan, *TINY)
+    told = foldlight(capsys, "inspect", scan, "--output", tmp_path / "scan.png")
+    assert "121 of 32 x 32 px" in told
+    assert "linear" in told
+    assert (tmp_path / "scan.png").read_bytes().startswith(b"\x89PNG")
+
+    told = foldlight(capsys, "train", scan, "--output", model, "--threads", 1, *QUICK, *SMALL_GROUPS)
+    digest = told.split("sha256 ")[1].split()[0]
+    again = foldlight(capsys, "train", scan, "--output", tmp_path / "again", "--threads", 1, *QUICK, *SMALL_GROUPS)
+    assert digest in again
+
+    arms = {"network": ["--model", model], "constant": [], "lsqml": ["--epochs", 20, "--no-fit-probe"]}
+    files = {engine: tmp_path / f"{engine}.npz" for engine in arms}
+    for engine, options in arms.items():
+        foldlight(capsys, "reconstruct", scan, "--engine", engine, "--output", files[engine], "--threads", 1, *options)
+    assert Reconstruction.load(files["network"]).ledger.train_seconds > 0
+    assert files["lsqml"].with_suffix(".log").is_file()
+
+    folder = tmp_path / "comparison"
+    foldlight(capsys, "compare", scan, *files.values(), "--output", folder)
+    rows = {row["arm"]: row for row in csv.DictReader(io.StringIO((folder / "metrics.csv").read_text()))}
+    assert set(rows) == {"Network", "Constant", "LSQML"}
+    assert float(rows["LSQML"]["phase_ssim"]) > 0.5 > float(rows["Constant"]["phase_ssim"])
+    assert float(rows["Network"]["complex_correlation"]) > float(rows["Constant"]["complex_correlation"]) + 0.1
+    assert rows["Network"]["deviance_heldout"] == ""
+    for name in ("comparison.png", "report.html", "frc_curves.csv"):
+        assert (folder / name).stat().st_size > 1000
+
+
+def test_the_network_needs_a_model(tmp_path, capsys):
+    foldlight(capsys, "simulate", "--output", tmp_path / "scan.npz", *TINY)
+    said = refusal(capsys, "reconstruct", tmp_path / "scan.npz", "--engine", "network")
+    assert said == "foldlight: engine network: expected --model with a bundle that train wrote, got none"
+
+
+def test_refusals_are_one_line_and_leave_nothing(tmp_path, capsys):
+    output = tmp_path / "out"
+    said = refusal(capsys, "inspect", tmp_path / "none.npz", "--output", output / "x.png")
+    assert "none.npz" in said
+    np.savez(tmp_path / "odd.npz", nothing=np.zeros(3))
+    said = refusal(capsys, "train", tmp_path / "odd.npz", "--output", output)
+    assert "odd.npz" in said
+    assert "nothing" in said
+    said = refusal(capsys, "compare", tmp_path / "odd.npz", tmp_path / "no.npz", "--output", output)
+    assert "odd.npz" in said
+    foldlight(capsys, "simulate", "--output", tmp_path / "scan.npz", *TINY)
+    said = refusal(capsys, "compare", tmp_path / "scan.npz", tmp_path / "scan.npz", "--output", output)
+    assert "expected a foldlight reconstruction" in said
+    said = refusal(capsys, "train", tmp_path / "scan.npz", "--output", output, "--threads", "0")
+    assert "threads = 0: expected 1 or more" in said
+    said = refusal(
+        capsys, "reconstruct", tmp_path / "scan.npz", "--engine", "network", "--model", tmp_path / "scan.npz"
+    )
+    assert "expected members MANIFEST.json" in said
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["simulate", "--dosis", "3"], "dosis"),
+        (["simulate", "--dose", "-3"], "greater than 0"),
+        (["reconstruct", "scan.npz", "--engine", "magic"], "magic"),
+        (["train"], "PATH"),
+        ([], "simulate"),
+    ],
+)
+def test_bad_usage_is_exit_code_two(words, told, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    streams = capsys.readouterr()
+    assert told in streams.err + streams.out
+
+
+def test_help_names_units_and_defaults(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["simulate", "--help"])
+    assert stop.value.code == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "[px]" in told
+    assert "(default: 10000.0)" in told
+    assert "--seed" in told
+
+
+def test_the_command_is_installed():
+    done = subprocess.run([sys.executable, "-m", "foldlight", "--help"], capture_output=True, text=True, check=True)
+    assert "reconstruct" in done.stdout
+
+
+def test_two_commands_read_what_the_other_wrote(tmp_path, capsys):
+    foldlight(capsys, "simulate", "--output", tmp_path / "a.npz", *TINY)
+    foldlight(capsys, "simulate", "--output", tmp_path / "b.npz", *TINY)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    assert json.dumps(read_scan(tmp_path / "a.npz").origin)
