@@ -157,7 +157,7 @@ def test_a_guessed_probe_wrong_positions_and_hot_pixels_are_dealt_with(tmp_path)
         object=None,
         object_is_truth=False,
     )
-    settings = IterativeSettings(fit_positions=True, fit_positions_from=10, probe_modes=2)
+    settings = IterativeSettings(fit_positions=True, fit_positions_from=10, probe_modes=2, threads=1)
     log = tmp_path / "logs" / "ptychi.log"
     result = IterativeReconstructor(settings, log_path=log).reconstruct(measured)
     error = [np.abs(p - scan.positions_px).mean() for p in (measured.positions_px, result.positions_px)]

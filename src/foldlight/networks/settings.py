@@ -18,5 +18,5 @@ class NetworkSettings(Settings):
     """Channels at full resolution; doubled at each level."""
     levels: int = Field(default=3, ge=1, le=6)
     """Halvings of the resolution."""
-    consistency_steps: int = Field(default=3, ge=0, le=20)
+    consistency_steps: int = Field(default=1, ge=0, le=20)
     """Learned steps back towards the measured amplitudes after the U-Net."""
