@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from foldlight.core.errors import SettingsError
-from foldlight.networks.generators import GENERATORS, amplitude_gradient, build
+from foldlight.networks.generators import ENCODERS, amplitude_gradient, build
 from foldlight.networks.settings import NetworkSettings
 from foldlight.optics.forward import expected_photons, illumination, place_probe
 from foldlight.optics.probes import normalised, zone_plate
@@ -24,7 +24,7 @@ def frames(n: int = 3) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(0).poisson(1.0, (n, *WINDOW)).astype(np.float32))
 
 
-@pytest.mark.parametrize("kind", GENERATORS)
+@pytest.mark.parametrize("kind", ENCODERS)
 @pytest.mark.parametrize("steps", [0, 2])
 def test_patches_have_the_frames_shape_on_rectangles(kind, steps):
     network = build(NetworkSettings(kind=kind, width=4, levels=2, consistency_steps=steps), WINDOW, seed=1)
@@ -33,7 +33,7 @@ def test_patches_have_the_frames_shape_on_rectangles(kind, steps):
     assert patches.dtype == torch.complex64
 
 
-@pytest.mark.parametrize("kind", GENERATORS)
+@pytest.mark.parametrize("kind", ENCODERS)
 def test_training_starts_from_the_flat_object(kind):
     network = build(NetworkSettings(kind=kind, width=4, levels=2, consistency_steps=0), WINDOW, seed=1)
     assert torch.equal(network(frames(), probes()), torch.ones(3, *WINDOW, dtype=torch.complex64))
@@ -83,3 +83,11 @@ def test_the_consistency_direction_is_the_gradient_of_the_amplitude_misfit():
 def test_a_window_that_cannot_be_halved_is_refused():
     with pytest.raises(SettingsError, match="levels = 4: expected a window that is a multiple of 16 px, got 16 x 24"):
         build(NetworkSettings(levels=4), WINDOW, seed=0)
+
+
+def test_no_weights_can_send_a_transmission_out_of_bounds():
+    network = build(NetworkSettings(width=4, levels=2, consistency_steps=0), WINDOW, seed=1)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.normal_(0, 100.0, generator=torch.Generator().manual_seed(0))
+    assert network(frames(), probes()).abs().max() <= 4

@@ -36,7 +36,7 @@ Say = Callable[..., None]
 _TRAINED_PIXELS = 1e8  # detector pixels the training sees, all epochs together: a few minutes on two cores
 _EPOCHS = (6, 40)  # at least, at most
 _ITERATIONS = 60
-_REFINE_EPOCHS = 60
+_SMALLER = 4  # by how much --small divides the work of a measured scan
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,10 @@ def _measured(path: Path, settings: DemoSettings, options: ReadOptions, log: Say
     fitted, held = thin(scan, kept, generator(settings.seed, "thinning"))
     log(*fitted.notes, "probe: the guess is refined with pty-chi; every arm then uses the refined one")
     refine = IterativeSettings(
-        epochs=_REFINE_EPOCHS, fit_probe=True, seed=settings.seed, threads=torch.get_num_threads()
+        epochs=round(_shortened(settings, _ITERATIONS)),
+        fit_probe=True,
+        seed=settings.seed,
+        threads=torch.get_num_threads(),
     )
     refined = IterativeReconstructor(refine, settings.output / "probe_refinement.log", progress=True).reconstruct(
         fitted
@@ -129,7 +132,8 @@ def _measured(path: Path, settings: DemoSettings, options: ReadOptions, log: Say
 def _network(settings: DemoSettings, scan: Scan, log: Say) -> Reconstruction:
     """Train on the scan, write the bundle, reconstruct from the bundle."""
     folder = settings.output / "network"
-    fitting = round(_TRAINED_PIXELS / (len(scan) * scan.window[0] * scan.window[1]))
+    pixels = _shortened(settings, _TRAINED_PIXELS)
+    fitting = round(pixels / (len(scan) * scan.window[0] * scan.window[1]))
     epochs = settings.epochs or min(max(fitting, _EPOCHS[0]), _EPOCHS[1])
     training = fit(
         scan,
@@ -150,7 +154,7 @@ def _network(settings: DemoSettings, scan: Scan, log: Say) -> Reconstruction:
 def _iterative(settings: DemoSettings, scan: Scan, log: Say) -> Reconstruction:
     """pty-chi on the same frames, positions and probe, from a flat object."""
     wanted = IterativeSettings(
-        epochs=settings.iterations or _ITERATIONS,
+        epochs=settings.iterations or round(_shortened(settings, _ITERATIONS)),
         fit_probe=False,
         seed=settings.seed,
         device="cpu" if settings.device == "cpu" else "cuda",
@@ -159,6 +163,11 @@ def _iterative(settings: DemoSettings, scan: Scan, log: Say) -> Reconstruction:
     made = IterativeReconstructor(wanted, settings.output / "lsqml.log", progress=True).reconstruct(scan)
     log(f"LSQML: {made.ledger.epochs} epochs in {made.ledger.infer_seconds:.0f} s")
     return made
+
+
+def _shortened(settings: DemoSettings, work: float) -> float:
+    """The work as a small demo of a measured scan does it; a simulated one is small already."""
+    return work / _SMALLER if settings.small and settings.scan else work
 
 
 def _command(settings: DemoSettings) -> str:

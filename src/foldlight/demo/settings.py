@@ -17,7 +17,7 @@ class DemoSettings(Settings):
     output: Path = Path("demo")
     """Folder for the picture, `metrics.csv`, `report.html` and everything they came from."""
     small: bool = False
-    """A minutes-small run: smaller frames, object and training; the numbers are worse."""
+    """A run of a minute or two: a smaller simulation, or fewer epochs on a measured scan; the numbers are worse."""
     dose: float = Field(default=1e4, gt=0)
     """Photons per simulated frame."""
     epochs: int | None = Field(default=None, ge=1)

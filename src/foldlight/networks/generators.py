@@ -1,9 +1,11 @@
 """Networks from frames and a probe to complex patches of the object.
 
-Every generator is a module `(photons, probes) -> patches`, with the probe of each frame as it stands in the frame's
+A network is a module `(photons, probes) -> patches`, with the probe of each frame as it stands in the frame's
 window (`optics.forward.place_probe`). The probe is an input, so one set of weights serves many.
 Real channels hold (real, imaginary) pairs; a patch starts as the flat object 1.
 """
+
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Complex, Float
@@ -15,7 +17,7 @@ from foldlight.networks.settings import NetworkSettings
 from foldlight.optics.forward import illumination, lift, wavefields
 from foldlight.optics.fourier import inverse_fourier
 
-__all__ = ["GENERATORS", "ConsistencyStep", "LiftedNetwork", "RawNetwork", "build"]
+__all__ = ["ENCODERS", "ConsistencyStep", "PatchNetwork", "build"]
 
 
 class ConsistencyStep(nn.Module):
@@ -42,52 +44,44 @@ class ConsistencyStep(nn.Module):
         """The patches after the step."""
         gradient = amplitude_gradient(patches, photons, probes)
         channels = torch.cat([_channels(patches - 1), _channels(gradient), _light(probes)], dim=1)
-        return patches - self.step * gradient + _complex(self.update(channels))
+        return patches - self.step * gradient + _bounded(_complex(self.update(channels)))
 
 
-class LiftedNetwork(nn.Module):
-    """U-Net on frames lifted into the object's pixel frame, then a few consistency steps."""
+class PatchNetwork(nn.Module):
+    """U-Net on what an encoder makes of a frame, then a few consistency steps."""
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
-        self.unet = UNet(3, 2, settings.width, settings.levels)
+        channels, self._encode = ENCODERS[settings.kind]
+        self.unet = UNet(channels, 2, settings.width, settings.levels)
         self.steps = nn.ModuleList(ConsistencyStep(settings.width) for _ in range(settings.consistency_steps))
 
     def forward(
         self, photons: Float[Tensor, "n y x"], probes: Complex[Tensor, "n mode y x"]
     ) -> Complex[Tensor, "n y x"]:
         """Transmission of the object under each frame."""
-        channels = torch.cat([_channels(lift(photons, probes)), _light(probes)], dim=1)
-        patches = 1 + _complex(self.unet(channels))
+        patches = 1 + _bounded(_complex(self.unet(self._encode(photons, probes))))
         for step in self.steps:
             patches = step(patches, photons, probes)
         return patches
 
 
-class RawNetwork(nn.Module):
-    """The same U-Net on measured amplitudes, in units of their mean: the field's usual input, kept for comparison."""
-
-    def __init__(self, settings: NetworkSettings) -> None:
-        super().__init__()
-        self.unet = UNet(2, 2, settings.width, settings.levels)
-        self.steps = nn.ModuleList(ConsistencyStep(settings.width) for _ in range(settings.consistency_steps))
-
-    def forward(
-        self, photons: Float[Tensor, "n y x"], probes: Complex[Tensor, "n mode y x"]
-    ) -> Complex[Tensor, "n y x"]:
-        """Transmission of the object under each frame."""
-        mean_amplitude = illumination(probes).mean(dim=(-2, -1), keepdim=True).sqrt()
-        channels = torch.cat([(photons.sqrt() / mean_amplitude)[:, None], _light(probes)], dim=1)
-        patches = 1 + _complex(self.unet(channels))
-        for step in self.steps:
-            patches = step(patches, photons, probes)
-        return patches
+def _lifted(photons: Float[Tensor, "n y x"], probes: Complex[Tensor, "n mode y x"]) -> Float[Tensor, "n 3 y x"]:
+    """Frames lifted into the object's pixel frame by the probe's phase."""
+    return torch.cat([_channels(lift(photons, probes)), _light(probes)], dim=1)
 
 
-GENERATORS = {"lifted": LiftedNetwork, "raw": RawNetwork}
+def _raw(photons: Float[Tensor, "n y x"], probes: Complex[Tensor, "n mode y x"]) -> Float[Tensor, "n 2 y x"]:
+    """Measured amplitudes in units of the probe's mean: the field's usual input, kept for comparison."""
+    unit = illumination(probes).mean(dim=(-2, -1), keepdim=True).sqrt()
+    return torch.cat([(photons.sqrt() / unit)[:, None], _light(probes)], dim=1)
 
 
-def build(settings: NetworkSettings, window: tuple[int, int], seed: int) -> nn.Module:
+ENCODERS: dict[str, tuple[int, Callable[[Tensor, Tensor], Tensor]]] = {"lifted": (3, _lifted), "raw": (2, _raw)}
+"""Channels and function of each way to show a frame to the U-Net; `NetworkSettings.kind` names one."""
+
+
+def build(settings: NetworkSettings, window: tuple[int, int], seed: int) -> PatchNetwork:
     """A network with weights drawn from the seed; torch's global generator is left as it was.
 
     Raises:
@@ -101,8 +95,7 @@ def build(settings: NetworkSettings, window: tuple[int, int], seed: int) -> nn.M
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network: nn.Module = GENERATORS[settings.kind](settings)
-    return network
+        return PatchNetwork(settings)
 
 
 def amplitude_gradient(
@@ -118,6 +111,15 @@ def amplitude_gradient(
     excess = 1 - photons.unsqueeze(-3).sqrt() / (expected + 1e-3).sqrt()
     back = inverse_fourier(excess * waves)
     return (probes.conj() * back).sum(dim=-3) / illumination(probes).amax(dim=(-2, -1), keepdim=True)
+
+
+def _bounded(change: Complex[Tensor, "n y x"], most: float = 3.0) -> Complex[Tensor, "n y x"]:
+    """The change with its modulus kept below `most`, and untouched where it is small.
+
+    A transmission differs from 1 by 2 at the most. Without a bound, a large step in training now and then sends one
+    bright pixel of a few frames to 30 and the loss with it.
+    """
+    return change / (1 + (change.real.square() + change.imag.square()) / most**2).sqrt()
 
 
 def _light(probes: Complex[Tensor, "n mode y x"]) -> Float[Tensor, "n 1 y x"]:
