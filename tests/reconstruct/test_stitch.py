@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from foldlight.optics.forward import place_probe
+from foldlight.optics.forward import place_probe, trust
 from foldlight.optics.patches import gather
 from foldlight.optics.probes import zone_plate
 from foldlight.reconstruct.stitch import Stitcher, stitch
 from foldlight.simulate.objects import make_object
-from foldlight.train.objective import merge_weight
 
 WINDOW, CANVAS = (24, 32), (80, 96)
 
@@ -25,7 +24,7 @@ def scene(whole: bool):
 def test_perfect_patches_reassemble(whole):
     """A sub-pixel part moves the probe and so the weight, never the patch: the bound is rounding in both cases."""
     truth, positions, patches = scene(whole)
-    weights = merge_weight(place_probe(torch.from_numpy(zone_plate(WINDOW, 10.0)), positions))
+    weights = trust(place_probe(torch.from_numpy(zone_plate(WINDOW, 10.0)), positions), 0.05)
     found = stitch(patches, positions, weights, CANVAS)
     seen = np.zeros(CANVAS, dtype=bool)
     for y, x in np.rint(positions.numpy()).astype(int):

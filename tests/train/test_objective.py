@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from foldlight.optics.forward import expected_photons, place_probe
+from foldlight.optics.forward import expected_photons, place_probe, trust
 from foldlight.optics.patches import gather
 from foldlight.optics.probes import normalised, zone_plate
-from foldlight.train.objective import LOSSES, group_loss, merge, merge_weight
+from foldlight.train.objective import LOSSES, group_loss, merge
 
 WINDOW, CANVAS = (16, 20), (30, 36)
 
@@ -25,16 +25,16 @@ def scene():
 @pytest.mark.parametrize("loss", LOSSES)
 def test_true_patches_score_better_than_any_disturbed_ones(scene, loss):
     patches, photons, positions, probes, mask = scene
-    best = group_loss(patches, photons, positions, probes, mask, CANVAS, loss)
+    best = group_loss(patches, photons, positions, probes, mask, CANVAS, 0.05, loss)
     for disturbed in (patches * 1.05, patches.roll(1, dims=1), patches.conj(), torch.ones_like(patches)):
-        assert group_loss(disturbed, photons, positions, probes, mask, CANVAS, loss) > best
+        assert group_loss(disturbed, photons, positions, probes, mask, CANVAS, 0.05, loss) > best
 
 
 def test_merging_patches_of_one_object_changes_nothing(scene):
     patches, _, positions, probes, _ = scene
-    merged = merge(patches, positions, merge_weight(probes), CANVAS)
+    merged = merge(patches, positions, trust(probes, 0.05), CANVAS)
     again = gather(merged, positions, WINDOW)
-    lit = merge_weight(probes) > 0.05
+    lit = trust(probes, 0.05) > 0.05
     assert torch.allclose(again[..., lit], patches[..., lit], atol=1e-6)
 
 
@@ -43,14 +43,14 @@ def test_a_phase_of_one_patch_alone_is_free_only_without_neighbours(scene):
     patches, photons, positions, probes, mask = scene
     turned = patches.clone()
     turned[:, 0] *= np.exp(1j * 1.0)
-    grouped = [group_loss(p, photons, positions, probes, mask, CANVAS) for p in (patches, turned)]
+    grouped = [group_loss(p, photons, positions, probes, mask, CANVAS, 0.05) for p in (patches, turned)]
     assert grouped[1] > grouped[0] + 1e-3
 
     def alone(values):
         return values.reshape(8, 1, *values.shape[2:])
 
     rest = [alone(values) for values in (photons, positions, probes)]
-    single = [group_loss(alone(p), *rest, mask, CANVAS) for p in (patches, turned)]
+    single = [group_loss(alone(p), *rest, mask, CANVAS, 0.05) for p in (patches, turned)]
     assert torch.isclose(*single, rtol=1e-6)
 
 
@@ -60,7 +60,7 @@ def test_gradients(scene, loss):
     few = (slice(0, 1), slice(0, 2))
     start = (patches[few] * 1.1).requires_grad_(True)
     assert torch.autograd.gradcheck(
-        lambda p: group_loss(p, photons[few] + 1, positions[few], probes[few], mask, CANVAS, loss),
+        lambda p: group_loss(p, photons[few] + 1, positions[few], probes[few], mask, CANVAS, 0.05, loss),
         start,
         fast_mode=True,
         rtol=1e-2,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from foldlight.core.errors import SettingsError
 from foldlight.networks.blocks import UNet, zeroed
 from foldlight.networks.settings import NetworkSettings
-from foldlight.optics.forward import illumination, lift, wavefields
+from foldlight.optics.forward import illumination, lift, trust, wavefields
 from foldlight.optics.fourier import inverse_fourier
 
 __all__ = ["ENCODERS", "ConsistencyStep", "PatchNetwork", "build"]
@@ -27,8 +27,9 @@ class ConsistencyStep(nn.Module):
     over the peak illumination; a small network turns it, the patch and the illumination into an update.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, floor: float) -> None:
         super().__init__()
+        self._floor = floor
         last = zeroed(nn.Conv2d(width, 2, 3, padding=1))
         self.update = nn.Sequential(
             nn.Conv2d(5, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 3, padding=1), nn.GELU(), last
@@ -43,7 +44,7 @@ class ConsistencyStep(nn.Module):
     ) -> Complex[Tensor, "n y x"]:
         """The patches after the step."""
         gradient = amplitude_gradient(patches, photons, probes)
-        channels = torch.cat([_channels(patches - 1), _channels(gradient), _light(probes)], dim=1)
+        channels = torch.cat([_channels(patches - 1), _channels(gradient), trust(probes, self._floor)[:, None]], dim=1)
         return patches - self.step * gradient + _bounded(_complex(self.update(channels)))
 
 
@@ -54,30 +55,37 @@ class PatchNetwork(nn.Module):
         super().__init__()
         channels, self._encode = ENCODERS[settings.kind]
         self.unet = UNet(channels, 2, settings.width, settings.levels)
-        self.steps = nn.ModuleList(ConsistencyStep(settings.width) for _ in range(settings.consistency_steps))
+        self.steps = nn.ModuleList(
+            ConsistencyStep(settings.width, settings.light_floor) for _ in range(settings.consistency_steps)
+        )
+        self._floor = settings.light_floor
 
     def forward(
         self, photons: Float[Tensor, "n y x"], probes: Complex[Tensor, "n mode y x"]
     ) -> Complex[Tensor, "n y x"]:
         """Transmission of the object under each frame."""
-        patches = 1 + _bounded(_complex(self.unet(self._encode(photons, probes))))
+        patches = 1 + _bounded(_complex(self.unet(self._encode(photons, probes, self._floor))))
         for step in self.steps:
             patches = step(patches, photons, probes)
         return patches
 
 
-def _lifted(photons: Float[Tensor, "n y x"], probes: Complex[Tensor, "n mode y x"]) -> Float[Tensor, "n 3 y x"]:
-    """Frames lifted into the object's pixel frame by the probe's phase."""
-    return torch.cat([_channels(lift(photons, probes)), _light(probes)], dim=1)
+def _lifted(
+    photons: Float[Tensor, "n y x"], probes: Complex[Tensor, "n mode y x"], floor: float
+) -> Float[Tensor, "n 3 y x"]:
+    """Frames lifted into the object's pixel frame by the probe's phase, and where to believe them."""
+    return torch.cat([_channels(lift(photons, probes, floor)), trust(probes, floor)[:, None]], dim=1)
 
 
-def _raw(photons: Float[Tensor, "n y x"], probes: Complex[Tensor, "n mode y x"]) -> Float[Tensor, "n 2 y x"]:
+def _raw(
+    photons: Float[Tensor, "n y x"], probes: Complex[Tensor, "n mode y x"], floor: float
+) -> Float[Tensor, "n 2 y x"]:
     """Measured amplitudes in units of the probe's mean: the field's usual input, kept for comparison."""
     unit = illumination(probes).mean(dim=(-2, -1), keepdim=True).sqrt()
-    return torch.cat([(photons.sqrt() / unit)[:, None], _light(probes)], dim=1)
+    return torch.cat([(photons.sqrt() / unit)[:, None], trust(probes, floor)[:, None]], dim=1)
 
 
-ENCODERS: dict[str, tuple[int, Callable[[Tensor, Tensor], Tensor]]] = {"lifted": (3, _lifted), "raw": (2, _raw)}
+ENCODERS: dict[str, tuple[int, Callable[[Tensor, Tensor, float], Tensor]]] = {"lifted": (3, _lifted), "raw": (2, _raw)}
 """Channels and function of each way to show a frame to the U-Net; `NetworkSettings.kind` names one."""
 
 
@@ -120,12 +128,6 @@ def _bounded(change: Complex[Tensor, "n y x"], most: float = 3.0) -> Complex[Ten
     bright pixel of a few frames to 30 and the loss with it.
     """
     return change / (1 + (change.real.square() + change.imag.square()) / most**2).sqrt()
-
-
-def _light(probes: Complex[Tensor, "n mode y x"]) -> Float[Tensor, "n 1 y x"]:
-    """Where the frame can tell anything: illumination against the lift's floor, in [0, 1]."""
-    light = illumination(probes)[:, None]
-    return light / (light + 0.05 * light.amax(dim=(-2, -1), keepdim=True))
 
 
 def _channels(image: Complex[Tensor, "n y x"]) -> Float[Tensor, "n 2 y x"]:

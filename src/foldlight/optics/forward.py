@@ -11,7 +11,7 @@ from torch import Tensor
 from foldlight.optics.fourier import fourier, inverse_fourier, shift
 from foldlight.optics.patches import fraction_px, gather
 
-__all__ = ["expected_frames", "expected_photons", "illumination", "lift", "place_probe", "wavefields"]
+__all__ = ["expected_frames", "expected_photons", "illumination", "lift", "place_probe", "trust", "wavefields"]
 
 
 def place_probe(
@@ -68,8 +68,17 @@ def illumination(probes: Complex[Tensor, "*batch mode y x"]) -> Float[Tensor, "*
     return (probes.real.square() + probes.imag.square()).sum(dim=-3)
 
 
+def trust(probes: Complex[Tensor, "*batch mode y x"], floor: float) -> Float[Tensor, "*batch y x"]:
+    """How far to believe each pixel of a window, in [0, 1): its light over light plus `floor` times the peak.
+
+    The peak of a focused probe lies far above its disc; plain intensity would let one pixel outvote the rest.
+    """
+    light = illumination(probes)
+    return light / (light + floor * light.amax(dim=(-2, -1), keepdim=True))
+
+
 def lift(
-    photons: Float[Tensor, "*#batch y x"], probes: Complex[Tensor, "*#batch mode y x"], floor: float = 0.05
+    photons: Float[Tensor, "*#batch y x"], probes: Complex[Tensor, "*#batch mode y x"], floor: float
 ) -> Complex[Tensor, "*#batch y x"]:
     """Measured amplitudes, back-propagated with the phase that the empty probe has at the detector.
 

@@ -10,11 +10,10 @@ from foldlight.bundle import Model
 from foldlight.core.errors import DataError
 from foldlight.core.progress import progress_bar
 from foldlight.optics.coverage import coverage_map
-from foldlight.optics.forward import place_probe
+from foldlight.optics.forward import place_probe, trust
 from foldlight.reconstruct.protocol import Ledger, Reconstruction
 from foldlight.reconstruct.stitch import Stitcher
 from foldlight.scan import Scan
-from foldlight.train.objective import merge_weight
 
 __all__ = ["NeuralReconstructor"]
 
@@ -81,6 +80,7 @@ class NeuralReconstructor:
                 photons = torch.from_numpy(scan.photons[start : start + self.batch_frames]).to(self.device)
                 positions = torch.from_numpy(scan.positions_px[start : start + self.batch_frames]).to(self.device)
                 probes = place_probe(probe, positions)
-                stitcher.add(module(photons, probes).cpu(), positions.cpu(), merge_weight(probes).cpu())
+                weights = trust(probes, self.model.network.merge_floor)
+                stitcher.add(module(photons, probes).cpu(), positions.cpu(), weights.cpu())
                 advance(start + len(photons))
         return stitcher.object()

@@ -204,7 +204,14 @@ class _Loop:
         if target is not batch:
             probes = place_probe(target.probe.to(device), positions)
         return group_loss(
-            patches, target.photons.to(device), positions, probes, self.mask, self.canvas, self.settings.loss
+            patches,
+            target.photons.to(device),
+            positions,
+            probes,
+            self.mask,
+            self.canvas,
+            self.network_settings.merge_floor,
+            self.settings.loss,
         )
 
     @property

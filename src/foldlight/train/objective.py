@@ -3,22 +3,13 @@
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from foldlight.optics.forward import expected_photons, illumination
+from foldlight.optics.forward import expected_photons, trust
 from foldlight.optics.likelihood import amplitude_error, poisson_nll
 from foldlight.optics.patches import gather, scatter
 
-__all__ = ["LOSSES", "group_loss", "merge", "merge_weight"]
+__all__ = ["LOSSES", "group_loss", "merge"]
 
 LOSSES = {"poisson": poisson_nll, "amplitude": amplitude_error}
-
-
-def merge_weight(probes: Complex[Tensor, "*batch mode y x"]) -> Float[Tensor, "*batch y x"]:
-    """Trust in each pixel of a patch: the light it saw, with the peak held down.
-
-    A focused probe has a peak far above its disc; weighting by plain intensity would let one pixel outvote the rest.
-    """
-    light = illumination(probes)
-    return light / (light + 0.05 * light.amax(dim=(-2, -1), keepdim=True))
 
 
 def merge(
@@ -40,6 +31,7 @@ def group_loss(
     probes: Complex[Tensor, "group n mode y x"],
     mask: Bool[Tensor, "y x"],
     canvas: tuple[int, int],
+    merge_floor: float,
     loss: str = "poisson",
 ) -> Float[Tensor, ""]:
     """Misfit between counted photons and those expected from the merged patches of each group.
@@ -53,9 +45,10 @@ def group_loss(
         probes: the probe in each frame's window [sqrt(photon)].
         mask: valid detector pixels.
         canvas: (height, width) that holds every group [px].
+        merge_floor: of the weights by which patches are merged, see `optics.forward.trust`.
         loss: key of `LOSSES`.
     """
-    merged = merge(patches, positions_px, merge_weight(probes), canvas)
+    merged = merge(patches, positions_px, trust(probes, merge_floor), canvas)
     window = (patches.shape[-2], patches.shape[-1])
     expected = expected_photons(probes, gather(merged, positions_px, window))
     return LOSSES[loss](expected, photons, mask)
