@@ -2,7 +2,7 @@
 
 Members, sorted and with fixed time stamps: `MANIFEST.json` (digest of each member, schema, versions, training facts),
 `config.json` (all that rebuilds the network and its input), `wts.h5` (one data set a weight). Source:
-design/study_interface, the bundle.
+specs/bundle.md.
 """
 
 import io

@@ -2,7 +2,7 @@
 
 Photons, not amplitudes; zero frequency at `[N // 2, N // 2]`; arrays are `(y, x)`; positions are float64 object
 pixels and name the object coordinate under the window's centre pixel `N // 2`. Readers bring every file to this
-form; nothing after them sees another one. Source: design/physics, frames and units.
+form; nothing after them sees another one. Source: docs/physics.md, frames and units.
 """
 
 from collections.abc import Callable, Sequence

@@ -5,7 +5,7 @@ once, to the truth, on the complex object, weighted by the light each pixel saw;
 nothing is ever fitted to truth and estimate apart. The removed gauge is kept beside the result.
 
 Notation: `aligned(r) = scale * d(r + shift)`, `d(r) = estimate(r) * exp(-i ramp . (r - centre))`, centre `N // 2`.
-Source: design/physics, gauge; Guizar-Sicairos, Thurman & Fienup 2008, Opt. Lett. 33, 156 (registration).
+Source: docs/physics.md, gauge; Guizar-Sicairos, Thurman & Fienup 2008, Opt. Lett. 33, 156 (registration).
 """
 
 from dataclasses import dataclass

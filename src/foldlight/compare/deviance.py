@@ -1,6 +1,6 @@
 """How well a reconstruction predicts counts it never saw: a score that needs no truth.
 
-Source: design/physics, splitting counts instead of frames.
+Source: docs/physics.md, splitting counts instead of frames.
 """
 
 import math

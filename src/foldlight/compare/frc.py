@@ -1,7 +1,7 @@
 """Fourier ring correlation of complex objects: up to which spatial frequency two images agree.
 
 Frequencies are fractions of Nyquist.
-Source: van Heel & Schatz 2005, J. Struct. Biol. 151, 250; design/physics, metrics.
+Source: van Heel & Schatz 2005, J. Struct. Biol. 151, 250; docs/physics.md, scores.
 """
 
 from dataclasses import dataclass

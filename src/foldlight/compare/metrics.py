@@ -2,7 +2,7 @@
 
 Every function takes truth first, then the estimate with its gauge already removed (`compare.align`), and a mask of
 object pixels to score. None says that a number has no meaning here (a truth without contrast, an image too small),
-which a table shows as an empty cell. Source: design/physics, metrics.
+which a table shows as an empty cell. Source: docs/physics.md, scores.
 """
 
 from dataclasses import dataclass

@@ -144,7 +144,7 @@ def probe_modes(key: str, stored: np.ndarray, window: tuple[int, int]) -> np.nda
 def scaled_to_photons(key: str, probe: np.ndarray, frames: Frames) -> tuple[np.ndarray, str]:
     """A probe of unknown unit, scaled so that its power is the mean photons per frame, and a note.
 
-    The least wrong guess for an object that absorbs little. Source: design/physics, forward model.
+    The least wrong guess for an object that absorbs little. Source: docs/physics.md, forward model.
 
     Raises:
         DataError: there is no light in the probe or in the frames.

@@ -29,7 +29,7 @@ def coverage_map(probe: np.ndarray, positions_px: np.ndarray, canvas: tuple[int,
 def well_lit(coverage: np.ndarray, threshold: float = 0.3) -> np.ndarray:
     """(y, x) bool: pixels that saw more than `threshold` of the median light of all lit pixels.
 
-    Scores are taken here; outside, the data say little. Source: design/physics, the dose limit.
+    Scores are taken here; outside, the data say little. Source: docs/physics.md, scores.
     """
     lit = coverage[coverage > 1e-3 * coverage.max()]
     return coverage > threshold * np.median(lit)

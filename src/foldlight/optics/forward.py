@@ -1,7 +1,7 @@
 """From object patches to expected photons, and one step back from photons to a first object.
 
 `psi_jm = P_jm O_j`, `Psi = F psi`, `lam_j = sum_m |Psi_jm|^2`, with `P_jm` the probe mode m moved by the sub-pixel part
-of position j. Source: design/physics, forward model.
+of position j. Source: docs/physics.md, forward model.
 """
 
 import torch
@@ -83,7 +83,7 @@ def lift(
     """Measured amplitudes, back-propagated with the phase that the empty probe has at the detector.
 
     `psi0 = F^-1[sqrt(y) exp(i arg F P)]`, `O0 = psi0 P* / (|P|^2 + floor max|P|^2)`: a first, noisy transmission in the
-    object's own pixel frame. Uses the strongest mode. Source: design/architecture, physics-lifted input.
+    object's own pixel frame. Uses the strongest mode. Source: docs/physics.md, physics-lifted input.
     """
     powers = (probes.real.square() + probes.imag.square()).sum(dim=(-2, -1)).reshape(-1, probes.shape[-3])
     strongest = probes[..., powers.sum(dim=0).argmax(), :, :]

@@ -12,7 +12,7 @@ _PLANE = (-2, -1)
 def fourier(field: Complex[Tensor, "*batch y x"]) -> Complex[Tensor, "*batch y x"]:
     """Centred orthonormal 2-D FFT: zero frequency at `[N // 2, N // 2]`, energy kept.
 
-    Source: design/physics, forward model.
+    Source: docs/physics.md, forward model.
     """
     return torch.fft.fftshift(torch.fft.fft2(torch.fft.ifftshift(field, dim=_PLANE), norm="ortho"), dim=_PLANE)
 

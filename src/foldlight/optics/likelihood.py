@@ -1,6 +1,6 @@
 """How well expected photons explain counted ones.
 
-Source: design/physics, forward model (objective and deviance).
+Source: docs/physics.md, forward model (objective, deviance).
 """
 
 import torch

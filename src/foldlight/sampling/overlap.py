@@ -1,6 +1,6 @@
 """Probe size and how much neighbouring probes overlap.
 
-Source: design/physics, overlap.
+Source: docs/physics.md, overlap.
 """
 
 import numpy as np

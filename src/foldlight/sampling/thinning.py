@@ -19,7 +19,7 @@ def thin(scan: Scan, fraction: float, rng: np.random.Generator) -> tuple[Scan, S
     Raises:
         DataError: the photons are not whole numbers, or `fraction` is not inside (0, 1).
 
-    Source: design/physics, splitting counts instead of frames.
+    Source: docs/physics.md, splitting counts instead of frames.
     """
     if not 0 < fraction < 1:
         raise DataError(f"thinning: expected a fraction between 0 and 1, got {fraction}")

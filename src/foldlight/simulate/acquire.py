@@ -54,7 +54,7 @@ def acquire(
         seed: root seed of the Poisson draw, which depends on (seed, dose, noise) alone.
         noise: name of the draw.
 
-    Source: design/physics, dose: the probe is scaled by `sqrt(dose / mean_j sum_r |P O_j|^2)`.
+    Source: docs/physics.md, forward model: the probe is scaled by `sqrt(dose / mean_j sum_r |P O_j|^2)`.
     """
     unit = normalised(probe)
     frame_totals = [block.sum(axis=(1, 2), dtype=np.float64) for block in expected_frames(truth, unit, positions_px)]
