@@ -20,7 +20,7 @@ class NetworkSettings(Settings):
     """Halvings of the resolution."""
     light_floor: float = Field(default=0.05, gt=0, le=10)
     """Light, in fractions of the probe's peak, at which a pixel of a frame is half believed when it is lifted."""
-    merge_floor: float = Field(default=0.3, gt=0, le=10)
+    merge_floor: float = Field(default=1.0, gt=0, le=10)
     """Light, in fractions of the probe's peak, at which a pixel of a patch has half the full weight in merging."""
-    consistency_steps: int = Field(default=1, ge=0, le=20)
+    consistency_steps: int = Field(default=3, ge=0, le=20)
     """Learned steps back towards the measured amplitudes after the U-Net."""

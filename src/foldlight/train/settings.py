@@ -20,7 +20,7 @@ class TrainingSettings(Settings):
     """Passes over the training frames."""
     batch_frames: int = Field(default=32, ge=1)
     """Frames in a step, in whole groups [frame]."""
-    learning_rate: float = Field(default=4e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
     """Peak step size of Adam; warmed up, then lowered along a cosine."""
     loss: Literal["poisson", "amplitude"] = "poisson"
     """Objective: Poisson likelihood of the photons, or squared amplitude error."""
