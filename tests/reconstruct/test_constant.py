@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from foldlight.core.errors import DataError
-from foldlight.reconstruct.constant import ConstantReconstructor, flat_amplitude
+from foldlight.optics.flat import flat_amplitude
+from foldlight.reconstruct.constant import ConstantReconstructor
 from foldlight.scan import Frames, Scan
 
 WINDOW = (12, 16)

@@ -9,6 +9,7 @@ import pytest
 from foldlight.bundle import write_bundle
 from foldlight.core.errors import DataError, SettingsError, TrainingError
 from foldlight.networks.settings import NetworkSettings
+from foldlight.reconstruct.neural import NeuralReconstructor
 from foldlight.simulate.acquire import simulate
 from foldlight.simulate.settings import SimulationSettings
 from foldlight.train import fit as fit_module
@@ -112,6 +113,19 @@ def test_a_checkpoint_of_another_run_is_refused(scan, tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
     with pytest.raises(DataError, match=r"expected a checkpoint: .*; train without --resume"):
         run(scan, tmp_path, epochs=1, resume=True)
+
+
+def test_hot_pixels_under_the_mask_change_nothing(scan, tmp_path):
+    mask = np.ones((16, 16), dtype=bool)
+    mask[3, 5] = mask[8, 8] = False
+    hot = scan.photons[:].astype(np.uint32)
+    hot[:, ~mask] = 1_000_000
+    marked = [replace(scan, mask=mask, photons=replace(scan.photons, stored=s)) for s in (scan.photons.stored, hot)]
+    a, b = (run(each, tmp_path / str(n), epochs=1) for n, each in enumerate(marked))
+    assert a.history[0]["train_loss"] == b.history[0]["train_loss"]
+    assert a.flat_loss == pytest.approx(b.flat_loss)
+    images = [NeuralReconstructor(a.model, progress=False).reconstruct(each).object for each in marked]
+    assert np.array_equal(*images)
 
 
 def test_an_absent_device_is_refused(scan, tmp_path):

@@ -23,7 +23,7 @@ from foldlight.core.errors import EngineError
 from foldlight.core.files import write_json
 from foldlight.core.progress import Progress, progress_bar
 from foldlight.optics.coverage import coverage_map
-from foldlight.reconstruct.constant import flat_amplitude
+from foldlight.optics.flat import flat_amplitude
 from foldlight.reconstruct.protocol import Ledger, Reconstruction
 from foldlight.reconstruct.settings import IterativeSettings
 from foldlight.scan import Scan

@@ -77,7 +77,8 @@ class NeuralReconstructor:
         stitcher = Stitcher(scan.canvas)
         with torch.inference_mode(), progress_bar("network", len(scan), self.progress) as advance:
             for start in range(0, len(scan), self.batch_frames):
-                photons = torch.from_numpy(scan.photons[start : start + self.batch_frames]).to(self.device)
+                frames = np.where(scan.mask, scan.photons[start : start + self.batch_frames], np.float32(0))
+                photons = torch.from_numpy(frames).to(self.device)
                 positions = torch.from_numpy(scan.positions_px[start : start + self.batch_frames]).to(self.device)
                 probes = place_probe(probe, positions)
                 weights = trust(probes, self.model.network.merge_floor)

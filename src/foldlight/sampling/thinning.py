@@ -14,7 +14,7 @@ def thin(scan: Scan, fraction: float, rng: np.random.Generator) -> tuple[Scan, S
     """Give each photon to the first scan with probability `fraction`, else to the second.
 
     The two are independent Poisson frames with means `p lam` and `(1 - p) lam`: fit on one, score on the other. Probes
-    are scaled along. The frames are held in memory.
+    are scaled along; pixels outside the mask are dealt nothing. The frames are held in memory.
 
     Raises:
         DataError: the photons are not whole numbers, or `fraction` is not inside (0, 1).
@@ -25,7 +25,7 @@ def thin(scan: Scan, fraction: float, rng: np.random.Generator) -> tuple[Scan, S
         raise DataError(f"thinning: expected a fraction between 0 and 1, got {fraction}")
     if not scan.photons.whole:
         raise DataError("thinning: expected counted photons (whole numbers), got scaled values; give the photon scale")
-    pairs = scan.photons.map(lambda block: _dealt(block.astype(np.uint32), fraction, rng))
+    pairs = scan.photons.map(lambda block: _dealt(np.where(scan.mask, block, 0).astype(np.uint32), fraction, rng))
     kept, rest = np.concatenate(pairs, axis=1)
     return _exposure(scan, kept, fraction, "kept"), _exposure(scan, rest, 1 - fraction, "held out")
 

@@ -68,7 +68,9 @@ class GroupedFrames:
         return replace(self, scan=scan)
 
     def _batch(self, groups: np.ndarray) -> Batch:
-        photons = self.scan.photons[groups.ravel()].reshape(*groups.shape, *self.scan.window)
+        # What a bad pixel counted must not reach the network, let alone a hot one.
+        photons = np.where(self.scan.mask, self.scan.photons[groups.ravel()], np.float32(0))
+        photons = photons.reshape(*groups.shape, *self.scan.window)
         positions = self.scan.positions_px[groups]
         corner = np.rint(positions).min(axis=1, keepdims=True) - np.array(self.scan.window) // 2
         return Batch(torch.from_numpy(photons), torch.from_numpy(positions - corner), torch.from_numpy(self.scan.probe))

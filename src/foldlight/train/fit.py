@@ -24,6 +24,7 @@ from foldlight.core.provenance import environment
 from foldlight.core.seeds import generator, integer_seed
 from foldlight.networks.generators import build
 from foldlight.networks.settings import NetworkSettings
+from foldlight.optics.flat import flat_amplitude
 from foldlight.optics.forward import expected_photons, place_probe
 from foldlight.sampling.overlap import probe_diameters_px
 from foldlight.sampling.split import spatial_split
@@ -228,10 +229,8 @@ class _Loop:
             return _mean((float(self.loss(seen, held)), len(held.photons)) for seen, held in batches)
 
     def flat_loss(self) -> float:
-        """The same of the best flat object, its amplitude fitted to the training frames."""
-        power = float(np.sum(np.abs(self.scan.probe) ** 2))
-        amplitude = np.sqrt(self.scan.photons.totals[self.train.frames].mean() / power)
-        flat = torch.full(self.scan.window, float(amplitude), dtype=torch.complex64)
+        """The same of the best flat object."""
+        flat = torch.full(self.scan.window, flat_amplitude(self.scan), dtype=torch.complex64)
         expected = expected_photons(torch.from_numpy(self.held.scan.probe), flat)
         loss, mask = LOSSES[self.settings.loss], self.mask.cpu()
         return _mean(
