@@ -18,8 +18,8 @@ def progress_bar(title: str, total: float, show: bool = True) -> Iterator[Progre
     from rich.progress import Progress as Bars
 
     columns = (
-        TextColumn("{task.description:<24}"),
-        BarColumn(bar_width=28),
+        TextColumn("{task.description:<9}"),
+        BarColumn(bar_width=16),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),

@@ -87,7 +87,7 @@ def fit(
     with progress_bar("training", settings.epochs, progress) as advance:
         while loop.epoch < settings.epochs and loop.epoch - loop.best_epoch < settings.patience:
             row = loop.run_epoch(lambda done: advance(loop.epoch + done))
-            advance(loop.epoch, f"loss {row['train_loss']:.4f}  validation {row['validation_loss']:.4f}")
+            advance(loop.epoch, f"loss {row['train_loss']:.3f}, held out {row['validation_loss']:.3f}")
             write_text(folder / "history.csv", _as_csv(loop.history))
             loop.save(folder / "checkpoint.pt")
     training = loop.finish()
