@@ -7,7 +7,7 @@ __all__ = ["Progress", "progress_bar"]
 
 
 Progress = Callable[..., None]
-"""`(done, note="")`: how far a step is, in the units of its total, and a word to show beside the bar."""
+"""`(done, note=None)`: how far a step is, in the units of its total, and a new word to show beside the bar."""
 
 
 @contextmanager
@@ -28,7 +28,9 @@ def progress_bar(title: str, total: float, show: bool = True) -> Iterator[Progre
     with Bars(*columns, console=Console(stderr=True), disable=not show) as bars:
         task = bars.add_task(title, total=total, note="")
 
-        def advance(done: float, note: str = "") -> None:
-            bars.update(task, completed=done, note=note)
+        def advance(done: float, note: str | None = None) -> None:
+            bars.update(task, completed=done)
+            if note is not None:
+                bars.update(task, note=note)
 
         yield advance

@@ -8,6 +8,7 @@ import torch
 
 from foldlight.bundle import write_bundle
 from foldlight.compare.table import Comparison, compare
+from foldlight.core.errors import FoldlightError
 from foldlight.core.files import write_json, write_text
 from foldlight.core.provenance import environment
 from foldlight.core.seeds import generator
@@ -57,7 +58,7 @@ def run_demo(settings: DemoSettings, options: ReadOptions, say: Say) -> Comparis
         say: receives each line of the log as it happens.
 
     Raises:
-        FoldlightError: any step refused; what was finished before stays.
+        FoldlightError: a step refused. Where that is one method, the others are still run, compared and published.
     """
     lines: list[str] = []
 
@@ -71,13 +72,15 @@ def run_demo(settings: DemoSettings, options: ReadOptions, say: Say) -> Comparis
     facts = describe(data.scan)
     log(*(f"{name:<28} {value}" for name, value in facts.items()))
     scan_picture(data.scan, settings.output / "scan.png")
-    made = [
-        _network(settings, data.scan, log),
-        _iterative(settings, data.scan, log),
-        ConstantReconstructor().reconstruct(data.scan),
-    ]
-    for arm in made:
-        arm.save(settings.output / "reconstructions" / f"{arm.arm}.npz")
+    made, refused = [], []
+    for arm in (_network, _iterative, _constant):
+        try:
+            made.append(arm(settings, data.scan, log))
+        except FoldlightError as error:
+            refused.append(error)
+            log(f"failed: {error}")
+    for each in made:
+        each.save(settings.output / "reconstructions" / f"{each.arm}.npz")
     comparison = compare(data.scan, made, data.heldout, data.exposure_ratio).labelled(
         dose=data.scan.origin.get("dose"), seed=settings.seed
     )
@@ -90,6 +93,8 @@ def run_demo(settings: DemoSettings, options: ReadOptions, say: Say) -> Comparis
     }
     pictures = {"The scan": settings.output / "scan.png"}
     log(*publish_comparison(settings.output, comparison, told, lines, pictures))
+    if refused:
+        raise refused[0]
     return comparison
 
 
@@ -162,6 +167,13 @@ def _iterative(settings: DemoSettings, scan: Scan, log: Say) -> Reconstruction:
     )
     made = IterativeReconstructor(wanted, settings.output / "lsqml.log", progress=True).reconstruct(scan)
     log(f"LSQML: {made.ledger.epochs} epochs in {made.ledger.infer_seconds:.0f} s")
+    return made
+
+
+def _constant(_: DemoSettings, scan: Scan, log: Say) -> Reconstruction:
+    """The best flat image."""
+    made = ConstantReconstructor().reconstruct(scan)
+    log(f"Constant: amplitude {abs(made.object[0, 0]):.3f}")
     return made
 
 
