@@ -76,8 +76,10 @@ def test_split_keeps_a_guard_band():
 
 
 def test_a_guard_wider_than_the_scan_is_refused():
-    with pytest.raises(SettingsError, match="expected frames on both sides of a 99 px guard band, got 0 for training"):
+    with pytest.raises(SettingsError, match="expected 1 or more frames on both sides of a 99 px guard band, got 0 for"):
         spatial_split(grid(5, 5, 2.0), guard_px=99.0)
+    with pytest.raises(SettingsError, match=r"expected 9 or more frames .* got 15 for training and 5 .* --guard-px"):
+        spatial_split(grid(5, 5, 2.0), guard_px=1.0, least=9)
 
 
 def test_thinned_exposures_add_up_and_are_independent():

@@ -8,7 +8,7 @@ __all__ = ["spatial_split"]
 
 
 def spatial_split(
-    positions_px: np.ndarray, guard_px: float, held_fraction: float = 0.2
+    positions_px: np.ndarray, guard_px: float, held_fraction: float = 0.2, least: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indexes of training and of validation frames, apart in space.
 
@@ -17,15 +17,16 @@ def spatial_split(
     frames look at the same object.
 
     Raises:
-        SettingsError: one side would be empty.
+        SettingsError: one side would have fewer than `least` frames.
     """
     y = positions_px[:, 0]
     cut = np.quantile(y, 1 - held_fraction)
     validation = np.flatnonzero(y >= cut)
     training = np.flatnonzero(y < cut - guard_px)
-    if not len(training) or not len(validation):
+    if min(len(training), len(validation)) < least:
         raise SettingsError(
-            f"split: expected frames on both sides of a {guard_px:g} px guard band, got {len(training)} for training"
-            f" and {len(validation)} for validation over {np.ptp(y):g} px of y; lower --guard-px or the held fraction"
+            f"split: expected {least} or more frames on both sides of a {guard_px:.3g} px guard band, got"
+            f" {len(training)} for training and {len(validation)} for validation over {np.ptp(y):.3g} px of y; lower"
+            " --guard-px or change --validation-fraction"
         )
     return training, validation

@@ -124,7 +124,9 @@ class _Loop:
         guard = settings.guard_px
         if guard is None:
             guard = probe_diameters_px(scan.probe)["participation"]
-        training, validation = spatial_split(scan.positions_px, guard, settings.validation_fraction)
+        training, validation = spatial_split(
+            scan.positions_px, guard, settings.validation_fraction, least=settings.group_size
+        )
         seen, held = held_out_photons(scan, validation, settings)
         device = _device(settings.device)
         network = build(network_settings, scan.window, integer_seed(settings.seed, "weights")).to(device)
