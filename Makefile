@@ -1,4 +1,5 @@
 # make demo    simulate (or SCAN=path), train, reconstruct, compare; leaves demo/report.html
+# make study   the dose and overlap study at quick size; STUDY="--resume --only dose=1000" gives options
 # make test    lint, types, layers, tests
 # make install the environment alone, in .venv
 # TORCH=... chooses another torch build; see "Installing" in README.md
@@ -8,10 +9,11 @@ VENV   ?= .venv
 SCAN   ?=
 OUTPUT ?= demo
 DEMO   ?=
+STUDY  ?=
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: install demo test lint clean
+.PHONY: install demo study test lint clean
 
 install: $(READY)
 
@@ -26,9 +28,12 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/foldlight demo --output '$(OUTPUT)' $(if $(SCAN),--scan '$(SCAN)') $(DEMO)
 
+study: $(READY)
+	$(BIN)/foldlight study run studies/fly64_dose_overlap --profile quick $(STUDY)
+
 lint: $(READY)
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests studies scripts
+	$(BIN)/ruff format --check src tests studies scripts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from foldlight.cli import main
+from foldlight.core.provenance import sha256_file
 from foldlight.io import read_scan
 from foldlight.reconstruct.protocol import Reconstruction
 
@@ -64,6 +65,32 @@ def test_the_whole_way_at_tiny_size(tmp_path, capsys):
     assert rows["Network"]["deviance_heldout"] == ""
     for name in ("comparison.png", "report.html", "frc_curves.csv"):
         assert (folder / name).stat().st_size > 1000
+
+
+def test_a_base_is_prepared_from_a_scan_or_nothing_is_left(tmp_path, capsys):
+    scan, base = tmp_path / "scan.npz", tmp_path / "made" / "base.npz"
+    foldlight(capsys, "simulate", "--output", scan, *TINY)
+    said = refusal(capsys, "prepare", scan, "--output", tmp_path / "made" / "base.png")
+    assert "base.png: expected a name that ends in .npz" in said
+    assert "none.npz" in refusal(capsys, "prepare", tmp_path / "none.npz", "--output", base)
+    assert "expected a writable place" in refusal(capsys, "prepare", scan, "--output", scan / "base.npz")
+    assert not base.parent.exists()
+
+    told = foldlight(capsys, "prepare", scan, "--output", base, "--epochs", 22, "--fit-positions", "--threads", 1)
+    for words in ("photons counted per frame", "as reconstructed", "as cleaned", "positions: refined", str(base)):
+        assert words in told
+    found = read_scan(base)
+    assert found.object is not None
+    assert found.truth is None
+    assert not np.array_equal(found.positions_px, read_scan(scan).positions_px)
+    assert np.array_equal(found.photons[:], read_scan(scan).photons[:])
+    facts = found.origin["metadata"]
+    assert facts["source"]["sha256"] == sha256_file(scan)
+    assert facts["source"]["preparation"]["settings"]["fit_positions"]
+    assert any("smooth continuation" in note for note in facts["transformations"])
+    assert "numpy" in facts["environment"]
+    assert base.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in base.parent.iterdir()) == ["base.log", "base.npz", "base.png"]
 
 
 def test_the_network_needs_a_model(tmp_path, capsys):

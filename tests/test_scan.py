@@ -47,6 +47,18 @@ def test_a_selection_stays_on_the_canvas_and_has_its_own_digest():
     assert part.digest() != whole.digest() == scan().digest()
 
 
+def test_frames_keep_their_numbers_through_selections():
+    whole = scan()
+    assert np.array_equal(whole.frame_index, np.arange(5))
+    assert whole.frame_index.dtype == np.int64
+    part = whole.select(np.array([4, 0, 2])).select(np.array([True, False, True]))
+    assert np.array_equal(part.frame_index, [4, 2])
+    assert np.array_equal(part.photons[:], whole.photons[part.frame_index])
+    renumbered = scan(frame_index=np.arange(5) + 7)
+    assert np.array_equal(renumbered.select(np.array([1])).frame_index, [8])
+    assert renumbered.digest() == whole.digest()
+
+
 def test_only_a_true_object_is_truth():
     guess = scan(object=np.ones((30, 34), dtype=np.complex64))
     assert guess.truth is None
@@ -77,6 +89,9 @@ BAD = {
     "real probe": ({"probe": np.ones((1, 8, 12))}, "probe: expected complexfloating, got float64"),
     "dark probe": ({"probe": np.zeros((1, 8, 12), dtype=np.complex64)}, "probe: expected some power, got zeros"),
     "blind detector": ({"mask": np.zeros((8, 12), dtype=bool)}, "mask: expected at least one valid detector pixel"),
+    "numbers of other frames": ({"frame_index": np.arange(4)}, r"frame_index: expected shape \(5,\), got \(4,\)"),
+    "numbers that are not whole": ({"frame_index": np.arange(5.0)}, "frame_index: expected int64, got float64"),
+    "short numbers": ({"frame_index": np.arange(5, dtype=np.int32)}, "frame_index: expected int64, got int32"),
     "foreign object": ({"object": np.ones((9, 9), dtype=np.complex64)}, r"object: expected shape \(30, 34\), got"),
 }
 

@@ -5,9 +5,10 @@ Nothing heavy is imported before a verb needs it, so help and bad usage answer a
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import tyro
 from pydantic import ValidationError
@@ -18,9 +19,13 @@ from foldlight.core.settings import describe
 from foldlight.demo.settings import DemoSettings
 from foldlight.io.options import ReadOptions
 from foldlight.networks.settings import NetworkSettings
+from foldlight.preparation.settings import PreparationSettings
 from foldlight.reconstruct.settings import EngineOptions
 from foldlight.simulate.settings import SimulationSettings
 from foldlight.train.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from foldlight.study.plan import Plan
 
 __all__ = ["main"]
 
@@ -61,6 +66,46 @@ def inspect(
     picture = output or Path(f"{scan.name.split('.')[0]}.png")
     scan_picture(found, picture)
     _say(*found.notes, *(f"{name:<28} {value}" for name, value in describe(found).items()), f"picture -> {picture}")
+
+
+def prepare(
+    scan: Positional[Path],
+    settings: Annotated[PreparationSettings, Flat] = PreparationSettings(),
+    options: Annotated[ReadOptions, Flat] = ReadOptions(),
+    output: Path = Path("base.npz"),
+) -> None:
+    """Make a base for simulated scans from a measured one: refined probe, reconstructed and cleaned object.
+
+    Args:
+        scan: file to start from; its object, if any, is never looked at.
+        settings: how to reconstruct, with pty-chi.
+        options: what the file does not say.
+        output: DATA-001 file to write, with a picture and a log beside it.
+    """
+    from foldlight.core.provenance import environment
+    from foldlight.io import read_scan, write_data001
+    from foldlight.preparation.run import prepare as run
+    from foldlight.report.figures import object_picture
+
+    if output.suffix != ".npz":
+        raise SettingsError(f"output = {output}: expected a name that ends in .npz, its picture and log lie beside it")
+    _use_threads(settings.threads)
+    found = read_scan(scan, options)
+    _say(*found.notes)
+    began = time.perf_counter()
+    base = run(found, settings, output.with_suffix(".log"), progress=True)
+    seconds = time.perf_counter() - began
+    write_data001(output, base, {"environment": environment()})
+    object_picture(base, output.with_suffix(".png"), f"{output.name}, prepared from {scan.name}")
+    facts = base.origin["preparation"]
+    _say(
+        *base.notes[len(found.notes) :],
+        f"{base.photons.totals.mean():,.0f} photons counted per frame, {seconds:.0f} s",
+        f"deviance per pixel of the expected frames: {facts['deviance_reconstruction']:.4g} as reconstructed,"
+        f" {facts['deviance_base']:.4g} as cleaned",
+        f"{len(base)} frames, object, probe -> {output}",
+        f"picture -> {output.with_suffix('.png')}",
+    )
 
 
 def train(
@@ -175,20 +220,140 @@ def demo(
     run_demo(settings, options, _say)
 
 
+def study_run(
+    study: Positional[Path],
+    profile: str = "quick",
+    only: str = "",
+    resume: bool = False,
+    base_npz: Path | None = None,
+    output: Path | None = None,
+    workers: int | None = None,
+    design: Path | None = None,
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "cpu",
+) -> None:
+    """Run all phases of a study, several jobs at a time, and show the table of its results.
+
+    Args:
+        study: folder of the study.
+        profile: size of the study, a TOML file beside its code: `smoke`, `quick` or `full`.
+        only: run a part and what it needs, for instance `dose=1000,view=dense`.
+        resume: run only what failed, was interrupted, is missing, or whose files or settings have changed.
+        base_npz: file with the object, probe and positions to start from, instead of the simulated ones.
+        output: folder for everything; `outputs/STUDY/PROFILE` when not given.
+        workers: jobs at a time; as many as there are cores for when not given.
+        design: settings file instead of a profile.
+        accelerator: where networks train; on a CPU results repeat to the bit.
+    """
+    from foldlight.study.plan import ask_plan, parse_filters, profile_file
+    from foldlight.study.runner import run_plan
+
+    chosen = design or profile_file(study, profile)
+    root = output or _study_output(study, chosen.stem)
+    base = [] if base_npz is None else ["--base-npz", base_npz.resolve()]
+    words = ["--output-root", root.resolve(), "--design", chosen.resolve(), "--accelerator", accelerator, *base]
+    plan = ask_plan(study, list(map(str, words)))
+    part = plan.only(parse_filters(only))
+    try:
+        report = run_plan(plan, part, _say, resume, workers, show=sys.stdout.isatty() and sys.stderr.isatty())
+    except KeyboardInterrupt:
+        sys.exit("foldlight: interrupted; all jobs were ended; go on with the same command and --resume")
+    _say(*_publish_study(plan), f"everything -> {root}")
+    if report.troubles:
+        lines = [f"    {name}: {result.status}: {result.error}" for name, result in report.troubles.items()]
+        _say(f"{len(lines)} of {len(report.results)} tasks did not succeed:", *lines, f"logs -> {root / 'jobs'}")
+        sys.exit("foldlight: not all tasks succeeded; remove the cause and go on with the same command and --resume")
+
+
+def study_status(path: Positional[Path] = Path("outputs"), profile: str = "quick") -> None:
+    """Tell what of a study is done, running, failed, blocked, stale, interrupted or missing, and why.
+
+    Args:
+        path: folder that a study was run into, folder of the study, or folder with the outputs of several.
+        profile: which of the study's default output folders is meant.
+    """
+    from foldlight.study.plan import PLAN_FILE, read_plan
+    from foldlight.study.state import STATES, states
+
+    root = _study_output(path, profile) if (path / "plan.py").is_file() else path
+    below = sorted(found.parent for found in root.glob(f"*/*/{PLAN_FILE}"))
+    roots = below if below and not (root / PLAN_FILE).is_file() else [root]
+    for each in roots:
+        plan = read_plan(each)
+        found = states(plan)
+        words = [state.state for state in found.values()]
+        counts = ", ".join(f"{words.count(word)} {word}" for word in STATES if word in words)
+        _say(f"{plan.title} -> {each}: {counts}")
+        for task in plan.tasks if len(roots) == 1 else ():
+            state = found[task.name]
+            told = state.reason or (f"{state.seconds:.0f} s" if state.seconds else "")
+            _say(f"  {state.state:<11} {task.title}  {told}".rstrip())
+
+
+def _study_output(study: Path, profile: str) -> Path:
+    """Where a study's results go when nothing else is said."""
+    return Path("outputs") / study.resolve().name / profile
+
+
+def _publish_study(plan: "Plan") -> list[str]:
+    """Table and pictures of what is there so far; the lines to show."""
+    if plan.table is None or not plan.table.is_file():
+        return ["no results yet"]
+    from foldlight.compare.files import read_metrics_csv, read_objects
+    from foldlight.core.files import write_text
+    from foldlight.report.study import Panel, study_curves, study_gallery, study_table
+
+    rows = read_metrics_csv(plan.table)
+    table = study_table(rows)
+    write_text(plan.root / "study.md", f"# {plan.title}\n\n{table}")
+    lines = [table, f"table -> {plan.root / 'study.md'}"]
+    panels = []
+    for task in plan.tasks:
+        made = next((path for path in task.outputs if path.name == "reconstructions.npz" and path.is_file()), None)
+        if made is not None:
+            labels = {name: task.labels.get(name) for name in ("dose", "view", "split")}
+            own = [row for row in rows if all(row[name] == value for name, value in labels.items())]
+            scores = {row["arm"]: row["phase_ssim"] for row in own}
+            name = f"{labels['view']} {labels['split']}"
+            panels.append(Panel(float(labels["dose"] or 0), name, read_objects(made), scores))
+    pictures: dict[str, Callable[[Path], None]] = {
+        "study.png": lambda path: study_curves(rows, path),
+        "gallery.png": lambda path: study_gallery(panels, path),
+    }
+    for name, draw in pictures.items():
+        try:
+            draw(plan.root / name)
+            lines.append(f"picture -> {plan.root / name}")
+        except FoldlightError as error:
+            lines.append(str(error))
+    return lines
+
+
+def study() -> NoReturn:
+    """Run a study of many jobs with one command, or tell where it stands: `foldlight study --help`."""
+    main(["study", "--help"])
+    raise SystemExit
+
+
 _VERBS: dict[str, Callable[..., Any]] = {
     "simulate": simulate,
     "inspect": inspect,
+    "prepare": prepare,
     "train": train,
     "reconstruct": reconstruct,
     "compare": compare,
     "demo": demo,
+    "study": study,
 }
+_STUDY_VERBS: dict[str, Callable[..., Any]] = {"run": study_run, "status": study_status}
 
 
 def main(words: list[str] | None = None) -> None:
     """Run one verb; a refusal is one line on standard error and exit code 1, bad usage is exit code 2."""
+    given = sys.argv[1:] if words is None else words
+    nested = given[:1] == ["study"]
+    verbs, prog = (_STUDY_VERBS, "foldlight study") if nested else (_VERBS, "foldlight")
     try:
-        tyro.extras.subcommand_cli_from_dict(_VERBS, prog="foldlight", args=words, config=(tyro.conf.OmitArgPrefixes,))
+        tyro.extras.subcommand_cli_from_dict(verbs, prog=prog, args=given[nested:], config=(tyro.conf.OmitArgPrefixes,))
     except ValidationError as error:
         sys.stderr.write(f"foldlight: {describe(error)}\n")
         sys.exit(2)

@@ -93,6 +93,7 @@ class Scan:
         mask: (y, x) bool, detector pixels to trust; all of them when none is given.
         notes: what the reader found and changed, one sentence each.
         origin: JSON-ready facts about where the scan comes from.
+        frame_index: (n,) int64 number of each frame in the scan it was first read from; 0 to n - 1 when none is given.
 
     Raises:
         DataError: anything above does not hold.
@@ -107,12 +108,15 @@ class Scan:
     mask: np.ndarray = field(default_factory=lambda: np.ones(0, dtype=bool))
     notes: tuple[str, ...] = ()
     origin: dict[str, Any] = field(default_factory=dict)
+    frame_index: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def __post_init__(self) -> None:
         if self.photons.stored.ndim != 3:
             raise DataError(f"diffraction: expected (n, y, x) frames, got shape {self.photons.stored.shape}")
         if self.mask.size == 0:
             object.__setattr__(self, "mask", np.ones(self.window, dtype=bool))
+        if self.frame_index.size == 0:
+            object.__setattr__(self, "frame_index", np.arange(len(self), dtype=np.int64))
         self._check_frames()
         self._check_positions()
         self._check_probe()
@@ -127,6 +131,7 @@ class Scan:
             raise DataError(
                 f"diffraction: expected even frame sizes of 8 px or more, got {height} x {width}; crop or pad them"
             )
+        _expect("frame_index", self.frame_index, np.int64, (n,))
         _expect("mask", self.mask, np.bool_, (height, width))
         if not self.mask.any():
             raise DataError("mask: expected at least one valid detector pixel, got none")
@@ -166,16 +171,17 @@ class Scan:
         return self.object if self.object_is_truth else None
 
     def digest(self) -> str:
-        """Hex sha256 of what a method may see: photons, positions, probe and mask."""
+        """Hex sha256 of what a method may see: photons, positions, probe and mask; not the numbers of frames."""
         frames = self.photons.map(lambda block: np.frombuffer(bytes.fromhex(sha256_arrays(block)), dtype=np.uint8))
         return sha256_arrays(*frames, self.positions_px, self.probe, self.mask)
 
     def select(self, index: np.ndarray) -> "Scan":
-        """The scan of some of its frames, on the same canvas."""
+        """The scan of some of its frames, on the same canvas; each keeps its number."""
         return replace(
             self,
             photons=replace(self.photons, stored=self.photons.stored[index]),
             positions_px=self.positions_px[index],
+            frame_index=self.frame_index[index],
         )
 
 

@@ -1,20 +1,13 @@
-import csv
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from foldlight.compare.table import (
-    FLAT_ARM,
-    CompareSettings,
-    Comparison,
-    Row,
-    compare,
-    write_frc_csv,
-    write_metrics_csv,
-)
+from foldlight.compare.align import Gauge
+from foldlight.compare.table import FLAT_ARM, CompareSettings, Comparison, Row, compare
 from foldlight.core.errors import DataError, SettingsError
+from foldlight.reconstruct.protocol import Ledger
 
 STUDY_COLUMNS = [
     *("dose", "view", "split", "arm", "seed", "n_frames", "photons_per_frame", "amplitude_mae", "phase_mae"),
@@ -159,23 +152,67 @@ class TestWithoutTruth:
         assert len(measured.residuals["Network"]) == 21  # the corner of a 32 x 24 frame lies 20 px out
 
 
-class TestFiles:
-    def test_metrics_have_empty_cells_and_all_arms(self, comparison, tmp_path):
-        write_metrics_csv(tmp_path / "metrics.csv", comparison)
-        with (tmp_path / "metrics.csv").open() as stream:
-            lines = list(csv.DictReader(stream))
-        assert list(lines[0]) == Row.columns()
-        assert [line["arm"] for line in lines] == ["Network", "Collapsed", FLAT_ARM]
-        assert lines[0]["eta"] == lines[0]["phase_ms_ssim"] == lines[2]["frc_half_nyquist"] == ""
-        assert float(lines[0]["phase_ssim"]) == pytest.approx(row(comparison, "Network").phase_ssim, rel=1e-6)
+@pytest.fixture(scope="module")
+def tilted(scan, truth):
+    return replace(scan, object=with_ramp(truth).astype(np.complex64))
 
-    def test_curves_have_a_line_for_each_ring(self, comparison, tmp_path):
-        write_frc_csv(tmp_path / "frc_curves.csv", comparison.labelled(dose=1e4))
-        with (tmp_path / "frc_curves.csv").open() as stream:
-            lines = list(csv.DictReader(stream))
-        assert len(lines) == sum(len(curve.nyquist) for curve in comparison.curves.values())
-        assert lines[0]["dose"] == "10000"
-        assert 0 < float(lines[0]["half_bit"]) < 1
+
+class TestRegisteredArms:
+    """Ramps as they come from a file whose arms share a known gauge."""
+
+    def found(self, tilted, reconstruction, truth, **settings):
+        made = [
+            reconstruction("Right", with_ramp(noisy(truth, 0.02))),
+            reconstruction("Ramped", noisy(truth, 0.02)),
+            reconstruction(FLAT_ARM, np.full_like(truth, 0.8)),
+        ]
+        return compare(tilted, made, settings=CompareSettings(**settings))
+
+    def test_the_others_are_not_charged_for_a_ramp_they_got_right(self, tilted, reconstruction, truth):
+        every = self.found(tilted, reconstruction, truth)
+        some = self.found(tilted, reconstruction, truth, registered_arms=("Ramped",))
+        assert np.array_equal(some.truth, tilted.object)
+        assert some.gauges["Right"] == Gauge(scale=some.gauges["Right"].scale)
+        assert np.allclose(some.gauges["Ramped"].ramp_rad_per_px, (-0.05, 0), atol=1e-4)
+        for arm in ("Right", "Ramped"):
+            assert row(some, arm).phase_mae == pytest.approx(row(every, arm).phase_mae, rel=0.05)
+
+    def test_an_arm_that_is_not_registered_pays_for_its_ramp(self, tilted, reconstruction, truth):
+        found = self.found(tilted, reconstruction, truth, registered_arms=("Right",))
+        assert row(found, "Right").phase_mae < row(found, "Ramped").phase_mae / 10
+
+    def test_the_flat_arm_has_no_ramp_to_keep(self, tilted, reconstruction, truth):
+        named = self.found(tilted, reconstruction, truth, registered_arms=("Right", "Ramped"))
+        assert named.rows == self.found(tilted, reconstruction, truth).rows
+
+    def test_a_name_that_is_no_arm_is_refused(self, tilted, reconstruction, truth):
+        with pytest.raises(SettingsError, match="expected some of the arms Right, Ramped, Constant, got 'right'"):
+            self.found(tilted, reconstruction, truth, registered_arms=("right",))
+
+    def test_registering_some_and_none_is_a_contradiction(self):
+        with pytest.raises(SettingsError, match="registered_arms are given, but registration is off"):
+            CompareSettings.parse({"registered_arms": ["A"], "registration": False})
+
+
+class TestData:
+    def test_the_digest_is_that_of_the_scan(self, comparison, scan):
+        assert comparison.data_sha256 == scan.digest()
+
+    def test_an_arm_of_the_same_data_is_welcome(self, scan, arms):
+        assert compare(scan, [replace(arms[0], data_digest=scan.digest())]).rows[0].status == "success"
+
+    def test_an_arm_of_other_data_is_not(self, scan, arms):
+        other = replace(arms[0], data_digest="f" * 64)
+        expected = (
+            f"Network: expected a reconstruction of this scan .sha256 {scan.digest()[:12]}.*of other data .f{{12}}"
+        )
+        with pytest.raises(DataError, match=expected):
+            compare(scan, [other])
+
+    def test_an_unknown_cost_is_an_empty_cell(self, scan, arms):
+        nothing = Ledger(None, None, None, None, None, device="unknown", threads=None)
+        found = compare(scan, [replace(arms[0], ledger=nothing)]).rows[0]
+        assert found.n_frames is found.photons_per_frame is found.train_seconds is found.infer_seconds_per_frame is None
 
 
 class TestRefused:

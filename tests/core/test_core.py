@@ -42,12 +42,12 @@ def test_settings_are_strict_frozen_and_explain_themselves():
 def test_settings_come_from_toml(tmp_path):
     path = tmp_path / "a.toml"
     path.write_text("size = 7\n")
-    assert Sample.read_toml(path).size == 7
+    assert Sample.read(path).size == 7
     path.write_text("size = = 7\n")
     with pytest.raises(SettingsError, match=r"a\.toml: expected TOML"):
-        Sample.read_toml(path)
+        Sample.read(path)
     with pytest.raises(SettingsError, match=r"expected a settings file, got No such file"):
-        Sample.read_toml(tmp_path / "none.toml")
+        Sample.read(tmp_path / "none.toml")
 
 
 def test_generators_depend_on_their_names_alone():

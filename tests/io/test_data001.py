@@ -74,6 +74,7 @@ def same(one: Scan, other: Scan) -> None:
     np.testing.assert_array_equal(one.positions_px, other.positions_px)
     np.testing.assert_array_equal(one.probe, other.probe)
     np.testing.assert_array_equal(one.mask, other.mask)
+    np.testing.assert_array_equal(one.frame_index, other.frame_index)
     assert one.canvas == other.canvas
     assert one.object_is_truth == other.object_is_truth
     assert (one.object is None) == (other.object is None)
@@ -109,6 +110,7 @@ def test_counts_round_trip_exactly(
         mask=mask,
         object=guess,
         object_is_truth=with_object and seed % 2 == 0,
+        frame_index=np.random.default_rng(seed).permutation(n) + seed % 3,
     )
     path = tmp_path_factory.mktemp("scan") / "scan.npz"
     write_data001(path, before)
@@ -192,17 +194,38 @@ def test_origin_names_the_file_and_keeps_its_facts(tmp_path: Path) -> None:
 
 def test_a_foreign_file_is_brought_to_photons_and_says_so(tmp_path: Path) -> None:
     counts = centred_counts()
-    back = read_scan(save(tmp_path, scan_index=np.zeros(N, np.int64)))
+    back = read_scan(save(tmp_path, angle=np.zeros(N, np.int64)))
     np.testing.assert_array_equal(back.photons[:], counts)
     power = float((np.abs(back.probe) ** 2).sum())
     assert power == pytest.approx(counts.sum(axis=(1, 2)).mean(), rel=1e-5)
     np.testing.assert_array_equal(back.positions_px, positions())
     assert back.truth is None
     notes = "\n".join(back.notes)
-    assert "keys not used: scan_index" in notes
+    assert "keys not used: angle" in notes
     assert "amplitude, their squares are whole multiples of 1;" in notes
     assert "zero frequency in the centre" in notes
     assert "probeGuess: unit unknown, rescaled by" in notes
+
+
+def test_frames_keep_their_numbers_in_a_file(tmp_path: Path) -> None:
+    whole = scan(photons=Frames(centred_counts(8)), positions_px=positions(8))
+    write_data001(tmp_path / "part.npz", whole.select(np.array([6, 1, 3])))
+    with np.load(tmp_path / "part.npz", allow_pickle=False) as archive:
+        assert archive["scan_index"].dtype.str == "<i8"
+    part = read_scan(tmp_path / "part.npz")
+    np.testing.assert_array_equal(part.frame_index, [6, 1, 3])
+    np.testing.assert_array_equal(part.photons[:], whole.photons[part.frame_index])
+    assert part.frame_index.dtype == np.int64
+    assert type(part.frame_index) is np.ndarray
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint32, np.int64])
+def test_numbers_of_frames_may_be_any_integers(tmp_path: Path, dtype: type) -> None:
+    back = read_scan(save(tmp_path, scan_index=np.array([9, 9, 0, 4, 1], dtype)))
+    np.testing.assert_array_equal(back.frame_index, [9, 9, 0, 4, 1])
+    assert back.frame_index.dtype == np.int64
+    assert not any("keys not used" in note for note in back.notes)
+    np.testing.assert_array_equal(read_scan(save(tmp_path)).frame_index, np.arange(N))
 
 
 def test_the_stated_scale_makes_photons(tmp_path: Path) -> None:
@@ -363,6 +386,11 @@ FAULTS = {
     "real object": ({"objectGuess": np.ones(CANVAS)}, "objectGuess: expected complex numbers, got float64"),
     "NaN object": ({"objectGuess": np.nan * transmission()}, "objectGuess: expected finite values, got 480"),
     "mask of numbers": ({"mask": np.ones((8, 8))}, "mask: expected booleans, got float64"),
+    "few numbers": (
+        {"scan_index": np.arange(4)},
+        r"scan_index: expected 5 whole numbers, one a frame, got shape \(4,\) of int64; correct it or leave it out",
+    ),
+    "fractional numbers": ({"scan_index": np.arange(5.0)}, r"scan_index: expected 5 whole .* shape \(5,\) of float64"),
     "mask shape": ({"mask": np.ones((8, 6), bool)}, r"mask: expected shape \(8, 8\) as the frames, got \(8, 6\)"),
 }
 

@@ -114,6 +114,7 @@ def test_ledger_and_settings_say_what_was_done(noisy):
     assert result.ledger.n_frames == len(scan)
     assert result.ledger.photons == scan.photons.totals.sum()
     assert 0 < result.ledger.infer_seconds < 300
+    assert result.data_digest == scan.digest()
 
 
 @pytest.fixture(scope="module")

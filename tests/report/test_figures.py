@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from foldlight.compare.table import compare
-from foldlight.report.figures import comparison_picture, scan_picture
+from foldlight.compare.table import FLAT_ARM, compare
+from foldlight.reconstruct.protocol import Ledger
+from foldlight.report.figures import arm_colours, comparison_picture, reconstruction_picture, scan_picture
 
 
 def colourful(path: Path) -> bool:
@@ -33,7 +34,7 @@ def test_a_phase_that_wraps_is_drawn(scan, arms, tmp_path):
     assert colourful(tmp_path / "comparison.png")
 
 
-@pytest.mark.parametrize("frames", [1, 2, 40])
+@pytest.mark.parametrize("frames", [1, 40])
 def test_a_scan_of_any_length_is_drawn(scan, frames, tmp_path):
     scan_picture(scan.select(np.arange(frames)), tmp_path / "scan.png")
     assert colourful(tmp_path / "scan.png")
@@ -43,3 +44,29 @@ def test_drawing_the_same_twice_gives_the_same_file(against_truth, tmp_path):
     for name in ("first.png", "second.png"):
         comparison_picture(against_truth, tmp_path / name)
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
+
+
+@pytest.mark.parametrize("which", [0, 2])
+def test_a_reconstruction_is_drawn_flat_or_not(arms, which, tmp_path):
+    reconstruction_picture(arms[which], tmp_path / "made.png", "dense, test split")
+    assert colourful(tmp_path / "made.png")
+
+
+def test_a_reconstruction_of_unknown_cost_and_two_modes_is_drawn(arms, tmp_path):
+    unknown = Ledger(None, None, None, None, None, device="unknown")
+    reconstruction_picture(
+        replace(arms[0], ledger=unknown, probe=np.tile(arms[0].probe, (2, 1, 1))), tmp_path / "a.png"
+    )
+    assert colourful(tmp_path / "a.png")
+
+
+class TestArmColours:
+    def test_are_told_apart(self):
+        assert len(set(arm_colours(["PtychoPINN", "Baseline", "PtyChi", FLAT_ARM, "Hybrid"]).values())) == 5
+
+    def test_of_a_study_stay_when_an_arm_is_missing(self):
+        every = arm_colours(["PtychoPINN", "Baseline", "PtyChi", FLAT_ARM])
+        assert arm_colours([FLAT_ARM, "PtyChi"])["PtyChi"] == every["PtyChi"]
+
+    def test_of_others_begin_at_the_first(self):
+        assert arm_colours(["Network"])["Network"] == arm_colours(["PtychoPINN"])["PtychoPINN"]

@@ -1,10 +1,12 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
-from foldlight.compare.table import Row
+from foldlight.compare.table import CompareSettings, Row, compare
 from foldlight.core.errors import DataError
+from foldlight.reconstruct.protocol import Ledger
 from foldlight.report.figures import scan_picture
 from foldlight.report.page import COLUMNS, write_page
 
@@ -60,7 +62,8 @@ def test_it_says_what_was_run_and_found(page):
 def test_empty_columns_are_left_out_and_the_others_explained(page):
     assert "held-out deviance" not in page
     for column in COLUMNS:
-        assert (column.label in page) == (column.name != "deviance_heldout")
+        # no counts were held out, and 64 x 80 px have no room for five scales
+        assert (column.label in page) == (column.name not in {"deviance_heldout", "phase_ms_ssim"})
     assert "nan" not in re.sub(r"data:image[^\"]+", "", page).lower()
 
 
@@ -74,6 +77,22 @@ def test_without_truth_it_says_whose_gauge_is_shown(against_counts, tmp_path):
     assert "the images are shown in the gauge of\nNetwork &lt;b&gt;, for display only" in page
     assert "phase SSIM" not in page
     assert "predicted the held-out counts best" in page
+
+
+def test_it_says_from_whom_ramp_and_shift_were_removed(scan, arms, tmp_path):
+    for settings, words in (
+        ({}, "so these were removed from each image once"),
+        ({"registered_arms": ("Dead",)}, "removed from each image, ramp and shift from Dead alone, once"),
+        ({"registration": False}, "so the scale was removed from each image, once"),
+    ):
+        write_page(tmp_path / "page.html", compare(scan, arms, settings=CompareSettings(**settings)), {}, {}, [])
+        assert words in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_unknown_frames_are_called_unknown(scan, arms, tmp_path):
+    foreign = replace(arms[0], ledger=Ledger(None, None, None, None, None, device="unknown"))
+    write_page(tmp_path / "page.html", compare(scan, [foreign, *arms[1:]]), {}, {}, [])
+    assert "as far as is known: Network &lt;b&gt; unknown." in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_a_missing_picture_is_named(against_truth, tmp_path):

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foldlight.core.errors import DataError, SettingsError
+from foldlight.optics.coverage import coverage_map
 from foldlight.sampling.grouping import neighbour_groups
 from foldlight.sampling.overlap import disc_overlap, linear_overlap, nearest_spacing_px
-from foldlight.sampling.split import spatial_split
+from foldlight.sampling.split import half_split, spatial_split
 from foldlight.sampling.thinning import thin
 from foldlight.scan import Frames
 from foldlight.simulate.acquire import simulate
@@ -82,10 +83,64 @@ def test_a_guard_wider_than_the_scan_is_refused():
         spatial_split(grid(5, 5, 2.0), guard_px=1.0, least=9)
 
 
+def rows(positions: np.ndarray, indexes: np.ndarray, height: int) -> set[int]:
+    """Object rows in the windows of these frames, as `optics.patches` cuts them."""
+    first = np.rint(positions[indexes, 0]).astype(int) - height // 2
+    return set((first[:, None] + np.arange(height)).ravel().tolist())
+
+
+@given(st.integers(4, 40), st.sampled_from([8, 10, 16]), st.sampled_from([1, 2, 3, 0]), st.integers(0, 2**31))
+@settings(max_examples=300, deadline=None)
+def test_halves_share_no_pixel_and_only_the_band_is_left_out(n, height, parts, seed):
+    """Also on halves, quarters and neighbours of halves, where rounding decides."""
+    rng = np.random.default_rng(seed)
+    positions = rng.uniform(0, 40, (n, 2))
+    if parts:
+        positions = np.nextafter(np.rint(positions * parts * 2) / (parts * 2), rng.choice([0, 99], (n, 1)))
+    positions[:2, 0] = 0, 40
+    train, test = half_split(positions, float(height))
+    y = positions[:, 0]
+    assert not rows(positions, train, height) & rows(positions, test, height)
+    assert y[test].min() - y[train].max() >= height * (1 - 1e-12)
+    cut = (y.min() + y.max()) / 2
+    left_out = np.setdiff1d(np.arange(n), [*train, *test])
+    assert (np.abs(y[left_out] - cut) < height / 2 + 0.5).all()
+    assert y[train].max() < cut < y[test].min()
+
+
+def test_halves_need_the_whole_window_and_no_light_crosses():
+    """One pixel less than a window does share a row; one window leaves no object pixel that both sides lit."""
+    positions = np.stack([np.repeat(np.linspace(8.2, 40.2, 65), 3), np.tile([8.3, 11.9, 15.0], 65)], axis=1)
+    rng = np.random.default_rng(0)
+    probe = rng.standard_normal((2, 16, 12)) + 1j * rng.standard_normal((2, 16, 12))
+    light = [coverage_map(probe, positions[side], (52, 24)) for side in half_split(positions, 16.0)]
+    assert all(lit.any() for lit in light)
+    assert not (light[0] * light[1]).any()
+    pair = np.array([[8.0, 8.0], [23.0, 8.0]])
+    train, test = half_split(pair, 15.0)
+    assert rows(pair, train, 16) & rows(pair, test, 16) == {15}
+
+
+def test_halves_are_cut_at_half_the_range_not_at_the_median():
+    positions = np.stack([np.r_[np.linspace(0, 10, 90), np.linspace(10, 100, 10)], np.zeros(100)], axis=1)
+    train, test = half_split(positions, 20.0)
+    assert np.array_equal(train, np.flatnonzero(positions[:, 0] <= 40))
+    assert np.array_equal(test, np.flatnonzero(positions[:, 0] >= 60))
+
+
+def test_halves_that_are_too_small_are_refused():
+    with pytest.raises(SettingsError, match=r"2 or more .* a 30 px guard band, got 1 for train and 1 for test over"):
+        half_split(np.array([[0.0, 0], [15, 0], [31, 0]]), 30.0, least=2)
+    with pytest.raises(SettingsError, match="got 0 for train and 0 for test over 8 px of y; take a taller scan or a"):
+        half_split(grid(5, 5, 2.0), 64.0)
+
+
 def test_thinned_exposures_add_up_and_are_independent():
     scan = simulate(SimulationSettings(object_size=72, window=32, positions=100, probe_diameter_px=14.0, dose=1e5))
     kept, held = thin(scan, 0.75, np.random.default_rng(0))
     assert np.array_equal(kept.photons[:] + held.photons[:], scan.photons[:])
+    part = thin(scan.select(np.array([7, 3])), 0.5, np.random.default_rng(0))
+    assert all(np.array_equal(one.frame_index, [7, 3]) for one in part)
     assert np.isclose(kept.photons.totals.mean(), 0.75e5, rtol=0.01)
     assert np.isclose(np.sum(np.abs(held.probe) ** 2), 0.25 * np.sum(np.abs(scan.probe) ** 2), rtol=1e-4)
     expected = scan.photons.mean_frame  # frames differ; within one frame, thinning noise of the halves is opposite

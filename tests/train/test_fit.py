@@ -1,13 +1,15 @@
 """Training: repeats to the bit, resumes to the bit, refuses what it should, reports collapse."""
 
 import csv
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from foldlight.bundle import write_bundle
+from foldlight.bundle import read_bundle, write_bundle
 from foldlight.core.errors import DataError, SettingsError, TrainingError
+from foldlight.core.files import read_json
 from foldlight.networks.settings import NetworkSettings
 from foldlight.reconstruct.neural import NeuralReconstructor
 from foldlight.simulate.acquire import simulate
@@ -30,15 +32,16 @@ def wanted(**changes) -> TrainingSettings:
 
 
 def run(scan, folder, **changes):
-    resume = changes.pop("resume", False)
-    return fit(scan, NETWORK, wanted(**changes), folder, resume=resume, progress=False)
+    names = ("resume", "keep_collapsed", "loader_workers", "report")
+    options = {name: changes.pop(name) for name in names if name in changes}
+    return fit(scan, NETWORK, wanted(**changes), folder, progress=False, **options)
 
 
 @pytest.mark.parametrize("gridsize", [1, 2])
-def test_the_same_data_and_seed_give_the_same_bundle(scan, tmp_path, gridsize):
+def test_the_same_data_and_seed_give_the_same_bundle_whatever_loads_the_batches(scan, tmp_path, gridsize):
     digests = set()
-    for name in ("a", "b"):
-        training = run(scan, tmp_path / name, gridsize=gridsize, epochs=2)
+    for name, loaders in (("a", 0), ("b", 2)):
+        training = run(scan, tmp_path / name, gridsize=gridsize, epochs=2, loader_workers=loaders)
         digests.add(write_bundle(tmp_path / name / "wts.h5.zip", training.model))
     assert len(digests) == 1
     other = run(scan, tmp_path / "c", gridsize=gridsize, epochs=2, seed=7)
@@ -71,7 +74,8 @@ def test_the_loss_falls_below_the_flat_object_and_the_log_tells_it(scan, tmp_pat
         rows = list(csv.DictReader(stream))
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
     assert float(rows[-1]["train_loss"]) == training.history[-1]["train_loss"]
-    assert (tmp_path / "training.json").is_file()
+    assert not training.collapsed
+    assert read_json(tmp_path / "training.json")["collapsed"] is False
 
 
 def test_the_true_object_is_never_looked_at(scan, tmp_path):
@@ -85,15 +89,23 @@ def test_a_network_no_better_than_flat_is_reported_as_collapsed(tmp_path):
     settings = SimulationSettings(
         object_size=80, window=16, positions=150, probe_diameter_px=8.0, dose=300, amplitude_min=1, phase_range_rad=0
     )
+    scan = simulate(settings)
     with pytest.raises(TrainingError, match=r"collapsed: expected a validation loss clearly below .*; check the probe"):
-        run(simulate(settings), tmp_path, epochs=2, learning_rate=0.05)
+        run(scan, tmp_path, epochs=2, learning_rate=0.05)
     assert not (tmp_path / "training.json").exists()
+
+    kept = run(scan, tmp_path, epochs=2, learning_rate=0.05, keep_collapsed=True)
+    assert kept.collapsed
+    assert kept.flat_loss - min(row["validation_loss"] for row in kept.history) < 10 / scan.photons.totals.sum()
+    write_bundle(tmp_path / "wts.h5.zip", kept.model)
+    assert read_bundle(tmp_path / "wts.h5.zip").training["collapsed"] is True
+    assert read_json(tmp_path / "training.json")["collapsed"] is True
 
 
 def test_a_diverging_loss_is_reported(scan, tmp_path, monkeypatch):
     monkeypatch.setattr(fit_module._Loop, "evaluate", lambda _: float("nan"))
     with pytest.raises(TrainingError, match=r"expected a finite loss, got .* in epoch 1; lower --learning-rate"):
-        run(scan, tmp_path)
+        run(scan, tmp_path, keep_collapsed=True)
 
 
 def test_early_stopping_keeps_the_best_weights(scan, tmp_path, monkeypatch):
@@ -102,6 +114,37 @@ def test_early_stopping_keeps_the_best_weights(scan, tmp_path, monkeypatch):
     training = run(scan, tmp_path, epochs=9, patience=2)
     assert len(training.history) == 4
     assert training.model.training["best_epoch"] == 2
+
+
+def test_a_line_an_epoch_is_reported_once_it_is_on_disk(scan, tmp_path):
+    lines = []
+
+    def report(line: str) -> None:
+        lines.append(line)
+        assert len((tmp_path / "history.csv").read_text().splitlines()) == 1 + len(lines)
+
+    run(scan, tmp_path, report=report)
+    number = r"-?\d+\.\d{3}"
+    for epoch, line in enumerate(lines, start=1):
+        assert re.fullmatch(rf"epoch {epoch}/3  loss {number}  held out {number}  \d+\.\d s, \d+ s left", line)
+    assert len(lines) == 3
+    assert lines[-1].endswith(", 0 s left")
+
+
+def test_fewer_groups_train_another_network_and_all_of_them_the_same(scan, tmp_path):
+    everything, all_asked, few = (
+        run(scan, tmp_path / str(groups), epochs=1, groups=groups, keep_collapsed=True) for groups in (None, 9999, 10)
+    )
+    for name, value in everything.model.weights.items():
+        assert np.array_equal(all_asked.model.weights[name], value)
+    assert any(not np.array_equal(few.model.weights[name], v) for name, v in everything.model.weights.items())
+    facts = [training.model.training for training in (everything, few)]
+    assert [fact["n_groups"] for fact in facts] == [facts[0]["n_frames"], 10]
+
+
+def test_less_than_no_loader_is_refused(scan, tmp_path):
+    with pytest.raises(SettingsError, match="loader_workers = -1: expected 0 or more"):
+        run(scan, tmp_path, loader_workers=-1)
 
 
 def test_a_checkpoint_of_another_run_is_refused(scan, tmp_path):

@@ -3,29 +3,25 @@
 What each column means, and when a cell is empty, is written in `specs/compare_models.md`.
 """
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from foldlight.compare.align import Gauge, align, own_gauge
 from foldlight.compare.deviance import heldout_deviance_map, radial_mean
 from foldlight.compare.frc import RingCorrelation, ring_correlation
 from foldlight.compare.metrics import score
-from foldlight.core.errors import DataError
-from foldlight.core.files import write_text
+from foldlight.core.errors import DataError, SettingsError
 from foldlight.core.settings import Settings
 from foldlight.optics.coverage import coverage_map, well_lit
 from foldlight.reconstruct.protocol import Reconstruction
 from foldlight.scan import Scan
 
-__all__ = ["FLAT_ARM", "CompareSettings", "Comparison", "Row", "compare", "write_frc_csv", "write_metrics_csv"]
+__all__ = ["FLAT_ARM", "CompareSettings", "Comparison", "Row", "compare"]
 
 FLAT_ARM = "Constant"
 """The arm that is the best flat image: whoever does not beat it has collapsed."""
@@ -42,6 +38,19 @@ class CompareSettings(Settings):
     registration: bool = True
     """Remove shift and phase ramp as well as the global scale."""
 
+    registered_arms: tuple[str, ...] | None = None
+    """Only these arms are freed of shift and ramp; all of them when not given."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> "CompareSettings":
+        if self.registered_arms is not None and not self.registration:
+            raise ValueError("registered_arms are given, but registration is off; leave out one of the two")
+        return self
+
+    def registers(self, arm: str) -> bool:
+        """Whether an arm is freed of shift and ramp."""
+        return self.registration and (self.registered_arms is None or arm in self.registered_arms)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -52,7 +61,7 @@ class Row:
     split: str | None
     arm: str
     seed: int | None
-    n_frames: int
+    n_frames: int | None
     photons_per_frame: float | None
     amplitude_mae: float | None = None
     phase_mae: float | None = None
@@ -90,13 +99,18 @@ class Comparison:
         gauges: what was removed.
         curves: Fourier ring correlation with the truth; empty without truth.
         residuals: (radius,) held-out deviance against detector radius [px]; empty without held-out counts.
-        truth: (y, x) complex true object without its own mean phase and ramp (`own_gauge`), or None.
+        truth: (y, x) complex true object, without its own mean phase and ramp (`own_gauge`) when all arms were
+            registered, or None.
         reference: what the gauge was fitted to: `truth`, or without truth the name of an arm, for display only.
         coverage: (y, x) photons through each object pixel, the same for all arms.
         mask: (y, x) bool, the pixels scored.
         window: (height, width) of a frame [px].
         n_frames: frames in the scan.
         photons_per_frame: mean photons in them.
+        data_sha256: digest of the data that every arm saw.
+        exposure_ratio: exposure of the held-out counts over that of the fitted ones; None without held-out counts.
+        settings: how the arms were compared.
+        origins: JSON-ready ledger and settings of each arm.
     """
 
     rows: tuple[Row, ...]
@@ -111,6 +125,10 @@ class Comparison:
     window: tuple[int, int]
     n_frames: int
     photons_per_frame: float
+    data_sha256: str
+    exposure_ratio: float | None
+    settings: CompareSettings
+    origins: Mapping[str, Mapping[str, Any]]
 
     def labelled(self, **columns: Any) -> "Comparison":
         """The comparison with columns such as dose, view, split and seed filled in, in every row."""
@@ -140,11 +158,12 @@ def compare(
         settings: defaults when None.
 
     Raises:
-        DataError: no reconstruction, two of one name, or one that does not fit the scan.
-        SettingsError: the exposure ratio is not a positive number.
+        DataError: no reconstruction, two of one name, one that does not fit the scan, or one made from other data.
+        SettingsError: the exposure ratio is not a positive number, or an arm to register is not there.
     """
     settings = settings or CompareSettings()
-    _check(scan, reconstructions)
+    digest = scan.digest()
+    _check(scan, digest, reconstructions, settings)
     coverage = coverage_map(scan.probe, scan.positions_px, scan.canvas)
     mask = well_lit(coverage)
     maps = {
@@ -152,8 +171,8 @@ def compare(
     }
     trusted = scan.mask if heldout is None else heldout.mask
     deviances = {arm: float(found[trusted].mean()) for arm, found in maps.items()}
-    target, reference = _target(scan, reconstructions, coverage, deviances, settings.registration)
-    aligned = {made.arm: align(made.object, target, coverage, settings.registration) for made in reconstructions}
+    target, reference = _target(scan, reconstructions, coverage, deviances, settings)
+    aligned = {made.arm: align(made.object, target, coverage, settings.registers(made.arm)) for made in reconstructions}
     objects = {arm: image for arm, (image, _) in aligned.items()}
     truth = None if scan.truth is None else target
     curves = {} if truth is None else {arm: ring_correlation(truth, image, mask) for arm, image in objects.items()}
@@ -173,27 +192,14 @@ def compare(
         window=scan.window,
         n_frames=len(scan),
         photons_per_frame=float(scan.photons.totals.mean()),
+        data_sha256=digest,
+        exposure_ratio=None if heldout is None else exposure_ratio,
+        settings=settings,
+        origins={made.arm: {"ledger": asdict(made.ledger), "settings": made.settings} for made in reconstructions},
     )
 
 
-def write_metrics_csv(path: Path, comparison: Comparison) -> None:
-    """Write one line for each arm; the columns of `Row`."""
-    _write_csv(path, Row.columns(), [astuple(row) for row in comparison.rows])
-
-
-def write_frc_csv(path: Path, comparison: Comparison) -> None:
-    """Write one line for each arm and ring: its frequency, correlation, samples and half-bit threshold."""
-    labels = {row.arm: (row.dose, row.view, row.split, row.arm, row.seed) for row in comparison.rows}
-    lines = [
-        (*labels[arm], *map(float, ring))
-        for arm, curve in comparison.curves.items()
-        for ring in zip(curve.nyquist, curve.correlation, curve.samples, curve.half_bit, strict=True)
-    ]
-    columns = ["dose", "view", "split", "arm", "seed", "frequency_nyquist", "frc", "samples", "half_bit"]
-    _write_csv(path, columns, lines)
-
-
-def _check(scan: Scan, reconstructions: Sequence[Reconstruction]) -> None:
+def _check(scan: Scan, digest: str, reconstructions: Sequence[Reconstruction], settings: CompareSettings) -> None:
     if not reconstructions:
         raise DataError("compare: expected at least one reconstruction, got none")
     names = [made.arm for made in reconstructions]
@@ -208,6 +214,15 @@ def _check(scan: Scan, reconstructions: Sequence[Reconstruction]) -> None:
                 f"{made.arm}: expected an object on the scan's {scan.canvas[0]} x {scan.canvas[1]} canvas, got"
                 f" {made.object.shape[0]} x {made.object.shape[1]}; was it made from another scan?"
             )
+        if made.data_digest not in {"", digest}:
+            raise DataError(
+                f"{made.arm}: expected a reconstruction of this scan (sha256 {digest[:12]}), got one of other data"
+                f" ({made.data_digest[:12]}); reconstruct this scan, or compare with the scan it was made from"
+            )
+    if unknown := sorted(set(settings.registered_arms or ()) - set(names)):
+        raise SettingsError(
+            f"registered_arms: expected some of the arms {', '.join(names)}, got {unknown[0]!r}; correct the name"
+        )
 
 
 def _target(
@@ -215,17 +230,23 @@ def _target(
     reconstructions: Sequence[Reconstruction],
     coverage: np.ndarray,
     deviances: Mapping[str, float],
-    registration: bool,
+    settings: CompareSettings,
 ) -> tuple[np.ndarray, str]:
-    """What gauges are fitted to, and its name: the truth, or else the arm that predicts held-out counts best."""
+    """What gauges are fitted to, and its name: the truth, or else the arm that predicts held-out counts best.
+
+    The truth keeps its ramp when an arm keeps its own, or that arm would be charged for the ramp it got right. (The
+    flat arm has none to keep.)
+    """
     if scan.truth is not None:
-        return own_gauge(scan.truth, coverage)[0] if registration else scan.truth, "truth"
+        freed = all(made.arm == FLAT_ARM or settings.registers(made.arm) for made in reconstructions)
+        return own_gauge(scan.truth, coverage)[0] if settings.registration and freed else scan.truth, "truth"
     candidates = [made for made in reconstructions if made.arm != FLAT_ARM] or list(reconstructions)
     chosen = min(candidates, key=lambda made: deviances.get(made.arm, 0.0))
     return own_gauge(chosen.object, coverage)[0], chosen.arm
 
 
 def _row(made: Reconstruction, deviance: float | None) -> Row:
+    """What is known without a truth; a number that the ledger does not know, or that is not finite, is left empty."""
     ledger = made.ledger
     frames = ledger.n_frames
     return Row(
@@ -235,11 +256,19 @@ def _row(made: Reconstruction, deviance: float | None) -> Row:
         arm=made.arm,
         seed=None,
         n_frames=frames,
-        photons_per_frame=float(ledger.photons / frames) if frames else None,
-        deviance_heldout=deviance,
+        photons_per_frame=_per_frame(ledger.photons, frames),
+        deviance_heldout=_finite(deviance),
         train_seconds=ledger.train_seconds,
-        infer_seconds_per_frame=float(ledger.infer_seconds / frames) if frames else None,
+        infer_seconds_per_frame=_per_frame(ledger.infer_seconds, frames),
     )
+
+
+def _per_frame(value: float | None, frames: int | None) -> float | None:
+    return float(value / frames) if frames and value is not None else None
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _scored(
@@ -253,9 +282,7 @@ def _scored(
 ) -> Row:
     """A row with the numbers that need a truth."""
     found = asdict(score(truth, image, mask, coverage, settings.ms_ssim_sigma))
-    finite: dict[str, Any] = {
-        name: value if value is None or math.isfinite(value) else None for name, value in found.items()
-    }
+    finite: dict[str, Any] = {name: _finite(value) for name, value in found.items()}
     half = curve.crossing(0.5)
     return replace(
         row,
@@ -284,18 +311,3 @@ def _no_better(row: Row, flat: Row) -> bool:
     if row.deviance_heldout is None or flat.deviance_heldout is None:
         return False
     return row.deviance_heldout >= flat.deviance_heldout
-
-
-def _write_csv(path: Path, columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(value) for value in line] for line in lines)
-    write_text(path, text.getvalue())
-
-
-def _cell(value: Any) -> str:
-    """A value as a table shows it: floats in seven digits, an empty cell for None."""
-    if value is None:
-        return ""
-    return f"{value:.7g}" if isinstance(value, float) else str(value)

@@ -37,23 +37,41 @@ class Settings(BaseModel):
             raise SettingsError(f"{origin}: {describe(error)}") from None
 
     @classmethod
-    def read_toml(cls: type[SettingsT], path: Path) -> SettingsT:
-        """Settings from a TOML file.
+    def read(cls: type[SettingsT], path: Path) -> SettingsT:
+        """Settings from a TOML file, or from YAML when it is named `.yaml` or `.yml`.
 
         Raises:
-            SettingsError: the file is missing, not TOML, or holds a bad field.
+            SettingsError: the file is missing, not what its name says, or holds a bad field.
         """
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise SettingsError(f"{path}: expected a settings file, got {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{path}: expected TOML: {error}") from None
-        return cls.parse(values, origin=str(path))
+        except UnicodeDecodeError as error:
+            raise SettingsError(f"{path}: expected UTF-8 text: {error}") from None
+        return cls.parse(_parsed(text, path), origin=str(path))
 
     def plain(self) -> dict[str, Any]:
         """The settings as JSON-ready values."""
         return self.model_dump(mode="json")
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    """The values of a settings file; YAML dates and the like stay out, as JSON has none."""
+    if path.suffix not in {".yaml", ".yml"}:
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"{path}: expected TOML: {error}") from None
+    import yaml
+
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: expected YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}: expected a mapping of settings, got {type(values).__name__}")
+    return values
 
 
 def describe(error: ValidationError) -> str:

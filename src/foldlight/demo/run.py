@@ -16,6 +16,8 @@ from foldlight.demo.settings import DemoSettings
 from foldlight.inspection import describe
 from foldlight.io import ReadOptions, read_scan, write_data001
 from foldlight.networks.settings import NetworkSettings
+from foldlight.preparation.run import refine
+from foldlight.preparation.settings import PreparationSettings
 from foldlight.reconstruct.constant import ConstantReconstructor
 from foldlight.reconstruct.engines import load_network
 from foldlight.reconstruct.iterative import IterativeReconstructor
@@ -120,15 +122,10 @@ def _measured(path: Path, settings: DemoSettings, options: ReadOptions, log: Say
     kept = 1 - settings.heldout_fraction
     fitted, held = thin(scan, kept, generator(settings.seed, "thinning"))
     log(*fitted.notes, "probe: the guess is refined with pty-chi; every arm then uses the refined one")
-    refine = IterativeSettings(
-        epochs=round(_shortened(settings, _ITERATIONS)),
-        fit_probe=True,
-        seed=settings.seed,
-        threads=torch.get_num_threads(),
+    wanted = PreparationSettings(
+        epochs=round(_shortened(settings, _ITERATIONS)), seed=settings.seed, threads=torch.get_num_threads()
     )
-    refined = IterativeReconstructor(refine, settings.output / "probe_refinement.log", progress=True).reconstruct(
-        fitted
-    )
+    refined = refine(fitted, wanted, settings.output / "probe_refinement.log", progress=True)
     log(f"probe: refined in {refined.ledger.infer_seconds:.0f} s, {refined.ledger.epochs} epochs")
     notes = ("probe refined on these photons with pty-chi LSQML, from a flat object",)
     return _Data(replace(fitted, probe=refined.probe, notes=notes), held, settings.heldout_fraction / kept)

@@ -1,6 +1,7 @@
 """DATA-001, the NPZ contract for scans; `specs/data_contracts.md` states it.
 
-`diffraction` (n, H, W) float32 amplitude, `xcoords` and `ycoords` (n,) [px], `probeGuess`, `objectGuess`, `_metadata`.
+`diffraction` (n, H, W) float32 amplitude, `xcoords` and `ycoords` (n,) [px], `probeGuess`, `objectGuess`, `mask`,
+`scan_index`, `_metadata`.
 """
 
 import importlib.metadata
@@ -30,7 +31,7 @@ __all__ = ["KEYS", "NAME", "matches", "read", "write_data001"]
 NAME = "DATA-001"
 KEYS: tuple[str, ...] = ("diffraction", "xcoords", "ycoords", "probeGuess")
 _FRAMES = ("diffraction", "diff3d")
-_USED = {*_FRAMES, *KEYS, "objectGuess", "mask", "_metadata"}
+_USED = {*_FRAMES, *KEYS, "objectGuess", "mask", "scan_index", "_metadata"}
 _PROBE_UNIT = "sqrt(photon)"
 _BLOCK_BYTES = 1 << 26
 
@@ -64,6 +65,7 @@ def read(archive: Npz, options: ReadOptions) -> Scan:
         mask=_mask(archive, frames),
         notes=(*_key_notes(archive, key), *notes, *frame_notes, *probe_notes, *canvas_notes),
         origin={**_traits(facts), **({"metadata": facts} if facts else {})},
+        frame_index=_frame_index(archive, len(frames)),
     )
 
 
@@ -179,6 +181,19 @@ def _mask(archive: Npz, frames: Frames) -> np.ndarray:
     return np.fft.fftshift(mask) if frames.corner else mask
 
 
+def _frame_index(archive: Npz, n: int) -> np.ndarray:
+    """(n,) int64 number of each frame in the scan it was first read from; a DATA-001 without it counts from 0."""
+    if "scan_index" not in archive:
+        return np.arange(n, dtype=np.int64)
+    stored = archive["scan_index"]
+    if stored.shape != (n,) or stored.dtype.kind not in "iu":
+        raise DataError(
+            f"scan_index: expected {n} whole numbers, one a frame, got shape {stored.shape} of {stored.dtype};"
+            " correct it or leave it out"
+        )
+    return np.array(stored, dtype=np.int64, subok=False)
+
+
 def _key_notes(archive: Npz, key: str) -> list[str]:
     """What was read under another name, or not at all."""
     notes = [f"{key}: read in place of diffraction"] if key != "diffraction" else []
@@ -221,6 +236,8 @@ def write_data001(path: Path, scan: Scan, metadata: Mapping[str, Any] | None = N
         members["objectGuess"] = scan.object.astype("<c8")
     if not scan.mask.all():
         members["mask"] = scan.mask
+    if not np.array_equal(scan.frame_index, np.arange(len(scan))):
+        members["scan_index"] = scan.frame_index.astype("<i8")
     write_npz(path, {**members, "_metadata": np.array(text)})
 
 

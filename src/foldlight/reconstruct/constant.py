@@ -38,4 +38,6 @@ class ConstantReconstructor:
             photons=float(scan.photons.totals.sum()),
         )
         coverage = coverage_map(scan.probe, scan.positions_px, scan.canvas)
-        return Reconstruction(self.arm, flat, scan.probe, scan.positions_px, coverage, ledger)
+        return Reconstruction(
+            self.arm, flat, scan.probe, scan.positions_px, coverage, ledger, data_digest=scan.digest()
+        )

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from foldlight.core.errors import EngineError
+from foldlight.core.errors import DataError, EngineError
 from foldlight.core.files import write_json
 from foldlight.core.progress import Progress, progress_bar
 from foldlight.optics.coverage import coverage_map
@@ -43,11 +43,14 @@ class IterativeReconstructor:
         settings: engine and its options.
         log_path: where the child's output streams to; without one it is kept only when the child fails.
         progress: show a bar on stderr.
+        append_log: the child's output goes to the end of the file at `log_path`, which others write to as well; by
+            default the file begins anew.
     """
 
     settings: IterativeSettings = field(default_factory=IterativeSettings)
     log_path: Path | None = None
     progress: bool = False
+    append_log: bool = False
 
     @property
     def arm(self) -> str:
@@ -61,14 +64,14 @@ class IterativeReconstructor:
         `scan.probe` (it is `scan.probe` unless refined), and the object takes the rest.
 
         Raises:
-            DataError: the frames and the probe hold no light to compare.
+            DataError: the frames and the probe hold no light to compare, or the log can't be written.
             EngineError: pty-chi is not installed, failed, diverged or took too long; the log is named.
         """
         if importlib.util.find_spec("ptychi") is None:
             raise EngineError(f"{self.arm}: expected pty-chi, it is not installed; run pip install 'foldlight[ptychi]'")
         start = time.perf_counter()
         settings = self.settings.filled(len(scan))
-        with tempfile.TemporaryDirectory(prefix="foldlight-ptychi-") as name, _kept_log(self.log_path) as log:
+        with tempfile.TemporaryDirectory(prefix="foldlight-ptychi-") as name, self._log() as log:
             folder = Path(name)
             _write_inputs(folder, scan, settings)
             _run_child(folder, log, settings, self.progress)
@@ -94,7 +97,28 @@ class IterativeReconstructor:
                 threads=settings.threads or 1,
             ),
             settings=settings.plain(),
+            data_digest=scan.digest(),
         )
+
+    @contextmanager
+    def _log(self) -> Iterator[Path]:
+        """The file to log to; without a wish it is a temporary one that stays only when the block fails.
+
+        Raises:
+            DataError: the wish can't be written.
+        """
+        if self.log_path is not None:
+            try:
+                self.log_path.parent.mkdir(parents=True, exist_ok=True)
+                self.log_path.open("ab" if self.append_log else "wb").close()
+            except OSError as error:
+                raise DataError(f"{self.log_path}: expected a writable place, got {error.strerror or error}") from None
+            yield self.log_path
+            return
+        handle, name = tempfile.mkstemp(prefix="foldlight-ptychi-", suffix=".log")
+        os.close(handle)
+        yield Path(name)
+        Path(name).unlink(missing_ok=True)
 
 
 def _power(probe: np.ndarray) -> float:
@@ -134,19 +158,6 @@ def _read_result(folder: Path, log: Path, arm: str) -> dict[str, np.ndarray]:
     return found
 
 
-@contextmanager
-def _kept_log(log_path: Path | None) -> Iterator[Path]:
-    """Where to log; without a wish it is a temporary file that stays only when the block fails."""
-    if log_path is not None:
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-        yield log_path
-        return
-    handle, name = tempfile.mkstemp(prefix="foldlight-ptychi-", suffix=".log")
-    os.close(handle)
-    yield Path(name)
-    Path(name).unlink(missing_ok=True)
-
-
 def _run_child(folder: Path, log: Path, settings: IterativeSettings, progress: bool) -> None:
     """Run `ptychi_child` on the folder to its end; whatever happens, no process of its group is left.
 
@@ -154,7 +165,7 @@ def _run_child(folder: Path, log: Path, settings: IterativeSettings, progress: b
         EngineError: it failed or took too long.
     """
     command = [sys.executable, "-m", "foldlight.reconstruct.ptychi_child", str(folder), str(os.getpid())]
-    with log.open("wb") as stream:
+    with log.open("ab") as stream:
         process = subprocess.Popen(
             command,
             cwd=folder,  # `-m` imports from here first: nothing of the user's may be mistaken for a package

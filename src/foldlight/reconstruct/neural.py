@@ -14,6 +14,7 @@ from foldlight.optics.forward import place_probe, trust
 from foldlight.reconstruct.protocol import Ledger, Reconstruction
 from foldlight.reconstruct.stitch import Stitcher
 from foldlight.scan import Scan
+from foldlight.train.device import usable_device
 
 __all__ = ["NeuralReconstructor"]
 
@@ -43,6 +44,7 @@ class NeuralReconstructor:
 
         Raises:
             DataError: the scan's window is not the one the network was trained on.
+            SettingsError: no such device on this machine.
         """
         if scan.window != self.model.window:
             raise DataError(
@@ -50,7 +52,7 @@ class NeuralReconstructor:
                 f" {scan.window[0]} x {scan.window[1]}; train a network for this size"
             )
         began = time.perf_counter()
-        image = self._stitched(scan)
+        image = self._stitched(scan, usable_device(self.device))
         ledger = Ledger(
             train_seconds=self.train_seconds,
             infer_seconds=time.perf_counter() - began,
@@ -68,18 +70,19 @@ class NeuralReconstructor:
             coverage=coverage_map(scan.probe, scan.positions_px, scan.canvas),
             ledger=ledger,
             settings={"network": self.model.network.plain(), "training": self.model.training},
+            data_digest=scan.digest(),
         )
 
-    def _stitched(self, scan: Scan) -> np.ndarray:
+    def _stitched(self, scan: Scan, device: torch.device) -> np.ndarray:
         """(y, x) complex64 object; patches are stitched as they come, so memory does not grow with the scan."""
         module = self.model.module(self.device)
-        probe = torch.from_numpy(scan.probe).to(self.device)
+        probe = torch.from_numpy(scan.probe).to(device)
         stitcher = Stitcher(scan.canvas)
         with torch.inference_mode(), progress_bar("network", len(scan), self.progress) as advance:
             for start in range(0, len(scan), self.batch_frames):
                 frames = np.where(scan.mask, scan.photons[start : start + self.batch_frames], np.float32(0))
-                photons = torch.from_numpy(frames).to(self.device)
-                positions = torch.from_numpy(scan.positions_px[start : start + self.batch_frames]).to(self.device)
+                photons = torch.from_numpy(frames).to(device)
+                positions = torch.from_numpy(scan.positions_px[start : start + self.batch_frames]).to(device)
                 probes = place_probe(probe, positions)
                 weights = trust(probes, self.model.network.merge_floor)
                 stitcher.add(module(photons, probes).cpu(), positions.cpu(), weights.cpu())

@@ -16,7 +16,7 @@ __all__ = ["Ledger", "Reconstruction", "Reconstructor"]
 
 @dataclass(frozen=True)
 class Ledger:
-    """What a reconstruction cost and what it was allowed to see.
+    """What a reconstruction cost and what it was allowed to see; None where that is unknown, as of a foreign file.
 
     Attributes:
         train_seconds: wall time spent training on this or other data; 0 where nothing is trained.
@@ -28,13 +28,13 @@ class Ledger:
         threads: CPU threads it was given.
     """
 
-    train_seconds: float
-    infer_seconds: float
-    epochs: int
-    n_frames: int
-    photons: float
+    train_seconds: float | None
+    infer_seconds: float | None
+    epochs: int | None
+    n_frames: int | None
+    photons: float | None
     device: str = "cpu"
-    threads: int = 1
+    threads: int | None = 1
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Reconstruction:
         coverage: (y, x) float32 photons that passed each object pixel, `sum_j |P(r - r_j)|^2`.
         ledger: what it cost.
         settings: JSON-ready settings that made it.
+        data_digest: `Scan.digest` of what the method saw; empty when unknown.
     """
 
     arm: str
@@ -58,6 +59,7 @@ class Reconstruction:
     coverage: np.ndarray
     ledger: Ledger
     settings: dict[str, Any] = field(default_factory=dict)
+    data_digest: str = ""
 
     def __post_init__(self) -> None:
         if self.object.ndim != 2 or self.object.shape != self.coverage.shape:
@@ -70,7 +72,12 @@ class Reconstruction:
 
     def save(self, path: Path) -> None:
         """Write an NPZ: arrays under their names, the rest as a JSON string `_metadata`."""
-        facts = {"arm": self.arm, "ledger": asdict(self.ledger), "settings": self.settings}
+        facts = {
+            "arm": self.arm,
+            "ledger": asdict(self.ledger),
+            "settings": self.settings,
+            "data_digest": self.data_digest,
+        }
         with replacing(path) as temporary:
             np.savez_compressed(
                 temporary,
@@ -92,7 +99,8 @@ class Reconstruction:
             with np.load(path, allow_pickle=False) as archive:
                 facts = json.loads(str(archive["_metadata"]))
                 arrays = {name: archive[name] for name in ("object", "probe", "positions_px", "coverage")}
-            return cls(facts["arm"], **arrays, ledger=Ledger(**facts["ledger"]), settings=facts["settings"])
+            ledger, digest = Ledger(**facts["ledger"]), str(facts.get("data_digest", ""))
+            return cls(facts["arm"], **arrays, ledger=ledger, settings=facts["settings"], data_digest=digest)
         except FileNotFoundError:
             raise DataError(f"{path}: expected a reconstruction file, found none; run reconstruct first") from None
         except DataError:

@@ -13,10 +13,7 @@ What is different on pty-chi's side is translated here and nowhere else:
 
 import importlib.util
 import json
-import os
-import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ import numpy as np
 import torch
 
 from foldlight.core.files import replacing
+from foldlight.core.processes import die_with
 from foldlight.core.seeds import integer_seed
 from foldlight.reconstruct.settings import IterativeSettings
 
@@ -36,7 +34,7 @@ _WEAK_MODES = 0.02  # of the probe's power in each mode that the scan's probe la
 
 def main(folder: Path, parent: int) -> None:
     """Read the folder, reconstruct, write the result; the reason of a failure is the last line printed."""
-    _die_with(parent)
+    die_with(parent)
     settings = IterativeSettings.parse(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
     torch.set_num_threads(settings.threads or 1)
     if settings.device == "cuda" and not torch.cuda.is_available():
@@ -167,19 +165,6 @@ def _declare_torchvision_operators() -> torch.library.Library | None:
     for name in ("nms", "qnms"):
         declared.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
     return declared
-
-
-def _die_with(parent: int) -> None:
-    """End this process group as soon as the parent is gone, whatever ended it."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        if os.getpgrp() == os.getpid():
-            os.killpg(os.getpid(), signal.SIGKILL)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _say(line: str) -> None:

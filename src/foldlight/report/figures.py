@@ -1,9 +1,10 @@
-"""Pictures of scans and of comparisons, made to be read at a glance.
+"""Pictures of scans, of reconstructions and of comparisons, made to be read at a glance.
 
 Each figure is an object of its own (no pyplot, no global state). Amplitude is gray, phase viridis (twilight once it
 wraps), errors inferno; a row of images shares one scale; pixels that are not scored are left blank.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +15,38 @@ from matplotlib.figure import Figure, FigureBase
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Circle
 
-from foldlight.compare.align import bounding_box
+from foldlight.compare.align import bounding_box, own_gauge
 from foldlight.compare.metrics import phase_pair
 from foldlight.compare.table import FLAT_ARM, Comparison, Row
+from foldlight.core.errors import DataError
 from foldlight.core.files import replacing
-from foldlight.optics.coverage import coverage_map
+from foldlight.optics.coverage import coverage_map, well_lit
+from foldlight.reconstruct.protocol import Ledger, Reconstruction
 from foldlight.sampling.overlap import probe_diameters_px
 from foldlight.scan import Scan
+from foldlight.simulate.acquire import expected_frames
+from foldlight.study.models import TESTED_ARMS
 
-__all__ = ["comparison_picture", "scan_picture"]
+__all__ = [
+    "BLANK",
+    "arm_colours",
+    "comparison_picture",
+    "object_picture",
+    "percentile_range",
+    "phase_scale",
+    "reconstruction_picture",
+    "save",
+    "scan_picture",
+]
+
+BLANK = "0.93"
+"""Gray of pixels that are not scored."""
 
 _COLUMN_IN, _PLOT_IN = 2.5, 2.9  # inches
 _WRAPS = 5.5  # rad: a phase of wider range is shown on a cyclic map
-_BLANK = "0.93"
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")  # told apart by most eyes
 _FRAMES_SHOWN = 3
+_ALIKE = 1e-5  # relative spread that is only rounding
 _LEAST_DEVIANCE = 1e-3  # per pixel: below, the detector is dark
 
 
@@ -59,7 +77,7 @@ def comparison_picture(comparison: Comparison, path: Path) -> None:
     for found in comparison.rows:
         axes[-1, columns.index(found.arm)].set_xlabel(_key_numbers(found), fontsize=8.5, linespacing=1.35)
     _plots(lower, comparison)
-    _save(figure, path)
+    save(figure, path)
 
 
 def scan_picture(scan: Scan, path: Path) -> None:
@@ -80,15 +98,100 @@ def scan_picture(scan: Scan, path: Path) -> None:
     mean = axes[0, 3].imshow(np.where(scan.mask, np.log10(1 + scan.photons.mean_frame), np.nan), "magma")
     axes[0, 3].set_title("mean frame", fontsize=10)
     figure.colorbar(mean, ax=axes[0, 3], label="log10(1 + photons)", fraction=0.05, pad=0.02)
-    _probe(figure, axes[1, 0], axes[1, 1], scan)
+    _probe(figure, axes[1, 0], axes[1, 1], scan.probe)
     _positions(axes[1, 2], scan)
     light = axes[1, 3].imshow(coverage_map(scan.probe, scan.positions_px, scan.canvas), "viridis")
     axes[1, 3].set_title("light on the object", fontsize=10)
     figure.colorbar(light, ax=axes[1, 3], label="photons per pixel", fraction=0.05, pad=0.02)
     for axis in axes.flat:
-        axis.set_facecolor(_BLANK)
+        axis.set_facecolor(BLANK)
         axis.tick_params(labelsize=7)
-    _save(figure, path)
+    save(figure, path)
+
+
+def reconstruction_picture(made: Reconstruction, path: Path, title: str = "") -> None:
+    """One reconstruction as a PNG: amplitude and phase of the object where it is well lit, and of the probe.
+
+    The phase is shown without its mean and its ramp, which the figure says; the reconstruction keeps both.
+
+    Args:
+        made: what to draw.
+        path: PNG to write.
+        title: heading; the name of the arm when empty.
+    """
+    mask = well_lit(made.coverage)
+    box = bounding_box(mask)
+    shown = own_gauge(made.object, made.coverage)[0]
+    height, width = mask[box].shape
+    row_in = min(max(3.1 * height / width, 2.0), 7.0)
+    figure = Figure(figsize=(13, row_in + 1.3), layout="constrained")
+    figure.suptitle(f"{title or made.arm}\n{_ledger_facts(made.ledger)}", fontsize=11)
+    axes = figure.subplots(1, 4, width_ratios=[2, 2, 1, 1])
+    phase = np.angle(shown)
+    panels = (
+        ("object amplitude", np.abs(shown), (percentile_range(np.abs(shown)[mask]), "gray", "both"), ""),
+        ("object phase, without its mean and ramp\n(for display only)", phase, phase_scale(phase[mask]), "rad"),
+    )
+    for axis, (name, values, (norm, colours, extend), unit) in zip(axes, panels, strict=False):
+        picture = axis.imshow(np.where(mask, values, np.nan)[box], colours, norm=norm, interpolation="nearest")
+        axis.set_title(name, fontsize=10)
+        figure.colorbar(picture, ax=axis, label=unit, extend=extend, fraction=0.05, pad=0.02)
+    _probe(figure, axes[2], axes[3], made.probe)
+    for axis in axes:
+        axis.set_facecolor(BLANK)
+        axis.tick_params(labelsize=7)
+    save(figure, path)
+
+
+def object_picture(scan: Scan, path: Path, title: str = "") -> None:
+    """The object a scan knows, on its whole canvas, its probe, and one frame beside what both expect there, as a PNG.
+
+    Raises:
+        DataError: the scan has no object.
+    """
+    if scan.object is None:
+        raise DataError("object picture: expected a scan with an object, got none")
+    mask = well_lit(coverage_map(scan.probe, scan.positions_px, scan.canvas))
+    row_in = min(max(4.7 * scan.canvas[0] / scan.canvas[1], 4.0), 8.0)
+    figure = Figure(figsize=(15, row_in + 1.0), layout="constrained")
+    facts = _scan_facts(scan.window, len(scan), float(scan.photons.totals.mean()))
+    figure.suptitle(f"{title}\n{facts}" if title else facts, fontsize=11)
+    axes = figure.subplot_mosaic([["amplitude", "phase", "probe", "turn"], ["amplitude", "phase", "frame", "expected"]],
+                                 width_ratios=[2, 2, 1, 1])  # fmt: skip
+    size, phase = np.abs(scan.object), np.angle(scan.object)
+    for name, values, (norm, colours, extend), unit in (
+        ("amplitude", size, (percentile_range(size[mask]), "gray", "both"), ""),
+        ("phase", phase, phase_scale(phase[mask]), "rad"),
+    ):
+        picture = axes[name].imshow(values, colours, norm=norm, interpolation="nearest")
+        axes[name].contour(mask, [0.5], colors=_COLOURS[1], linewidths=0.6)
+        axes[name].set_title(f"object {name}; well lit inside the line", fontsize=10)
+        figure.colorbar(picture, ax=axes[name], label=unit, extend=extend, fraction=0.05, pad=0.02)
+    _probe(figure, axes["probe"], axes["turn"], scan.probe)
+    middle = int(np.argmin(np.linalg.norm(scan.positions_px - np.array(scan.canvas) / 2, axis=1)))
+    expected = expected_frames(scan.object, scan.probe, scan.positions_px[[middle]])[0][0]
+    counted = scan.photons[middle]
+    norm = Normalize(0, float(np.log10(1 + max(counted[scan.mask].max(), expected.max()))) or 1.0)
+    for name, values, words in (("frame", counted, f"frame {middle}"), ("expected", expected, "expected there")):
+        picture = axes[name].imshow(np.where(scan.mask, np.log10(1 + values), np.nan), "magma", norm=norm)
+        axes[name].set_title(words, fontsize=10)
+        figure.colorbar(picture, ax=axes[name], label="log10(1 + photons)", fraction=0.05, pad=0.02)
+    for axis in axes.values():
+        axis.set_facecolor(BLANK)
+        axis.tick_params(labelsize=7)
+    save(figure, path)
+
+
+def _ledger_facts(ledger: Ledger) -> str:
+    """Frames, photons and cost in words; what is unknown is left out."""
+    words = [] if ledger.n_frames is None else [f"{ledger.n_frames:,} frames"]
+    if ledger.n_frames and ledger.photons is not None:
+        words.append(_photons_per_frame(ledger.photons / ledger.n_frames))
+    if ledger.train_seconds:
+        words.append(f"{_seconds(ledger.train_seconds)} training")
+    if ledger.infer_seconds is not None:
+        words.append(f"{_seconds(ledger.infer_seconds)} to reconstruct")
+    return ", ".join(words)
 
 
 def _panels(comparison: Comparison) -> dict[str, list[np.ndarray]]:
@@ -115,12 +218,9 @@ def _scales(
     """Name, range, colours and open ends of each row: the anchor's range; for errors that of the arms worth a look."""
     mask = comparison.mask
     anchor = images["truth" if comparison.truth is not None else comparison.reference]
-    low, high = np.percentile(anchor[1][mask], [0.5, 99.5])
-    wraps = high - low > _WRAPS
-    phase = Normalize(-np.pi, np.pi) if wraps else Normalize(low, high)
     scales = [
-        ("amplitude", Normalize(*np.percentile(anchor[0][mask], [0.5, 99.5])), "gray", "both"),
-        ("phase [rad]", phase, "twilight" if wraps else "viridis", "neither" if wraps else "both"),
+        ("amplitude", percentile_range(anchor[0][mask]), "gray", "both"),
+        ("phase [rad]", *phase_scale(anchor[1][mask])),
     ]
     if n_rows > len(scales):
         seen = {row.arm for row in comparison.rows if row.arm != FLAT_ARM and row.status == "success"}
@@ -129,11 +229,26 @@ def _scales(
     return scales
 
 
+def phase_scale(values: np.ndarray) -> tuple[Normalize, str, str]:
+    """Range, colours and open ends of phases [rad]: a cyclic map for those that wrap."""
+    norm = percentile_range(values)
+    if (norm.vmax or 0) - (norm.vmin or 0) > _WRAPS:
+        return Normalize(-np.pi, np.pi), "twilight", "neither"
+    return norm, "viridis", "both"
+
+
+def percentile_range(values: np.ndarray) -> Normalize:
+    """The range of all values but the odd ones; some width for values that are all alike."""
+    low, high = np.percentile(values, [0.5, 99.5]).tolist()
+    alike = high - low < _ALIKE * max(1.0, abs(high))
+    return Normalize(low - 0.5, high + 0.5) if alike else Normalize(low, high)
+
+
 def _image(axis: Axes, values: np.ndarray, comparison: Comparison, norm: Normalize, colours: str) -> None:
     box = bounding_box(comparison.mask)
     axis.set_xticks([])
     axis.set_yticks([])
-    axis.set_facecolor(_BLANK)
+    axis.set_facecolor(BLANK)
     if np.isnan(values).all():
         axis.patch.set_visible(False)
         axis.spines[:].set_visible(False)
@@ -150,7 +265,7 @@ def _key_numbers(row: Row) -> str:
         lines.append(f"correlation {row.complex_correlation:.3f}")
     if row.deviance_heldout is not None:
         lines.append(f"held-out deviance {row.deviance_heldout:.4g}")
-    if row.train_seconds is not None and row.infer_seconds_per_frame is not None:
+    if row.train_seconds is not None and row.infer_seconds_per_frame is not None and row.n_frames is not None:
         trained = f"{_seconds(row.train_seconds)} training + " if row.train_seconds > 0 else ""
         lines.append(f"{trained}{_seconds(row.infer_seconds_per_frame * row.n_frames)}")
     if row.status != "success":
@@ -182,7 +297,7 @@ def _plots(figure: FigureBase, comparison: Comparison) -> None:
 
 
 def _ring_plot(axis: Axes, comparison: Comparison) -> None:
-    colours = _arm_colours(comparison)
+    colours = arm_colours(comparison.objects)
     for arm, curve in comparison.curves.items():
         axis.plot(curve.nyquist, curve.correlation, color=colours[arm], lw=1.8, label=arm)
     rings = next(iter(comparison.curves.values()))
@@ -197,7 +312,7 @@ def _ring_plot(axis: Axes, comparison: Comparison) -> None:
 
 
 def _residual_plot(axis: Axes, comparison: Comparison) -> None:
-    colours = _arm_colours(comparison)
+    colours = arm_colours(comparison.objects)
     for arm, values in comparison.residuals.items():
         axis.semilogy(
             np.arange(len(values)), np.maximum(values, _LEAST_DEVIANCE), color=colours[arm], lw=1.8, label=arm
@@ -209,10 +324,14 @@ def _residual_plot(axis: Axes, comparison: Comparison) -> None:
         axis.legend(fontsize=8, frameon=False)
 
 
-def _arm_colours(comparison: Comparison) -> dict[str, str]:
-    """One colour an arm, the same in every plot; the flat arm is gray."""
-    others = [arm for arm in comparison.objects if arm != FLAT_ARM]
-    return {FLAT_ARM: "0.6", **{arm: _COLOURS[place % len(_COLOURS)] for place, arm in enumerate(others)}}
+def arm_colours(arms: Iterable[str]) -> dict[str, str]:
+    """One colour an arm, the same in every plot; the flat arm is gray.
+
+    The arms of a study keep their colours where one of them is missing.
+    """
+    named = [arm for arm in dict.fromkeys(arms) if arm != FLAT_ARM]
+    places = list(dict.fromkeys([*TESTED_ARMS, *named])) if set(named) & set(TESTED_ARMS) else named
+    return {FLAT_ARM: "0.6", **{arm: _COLOURS[place % len(_COLOURS)] for place, arm in enumerate(places)}}
 
 
 def _title(comparison: Comparison) -> str:
@@ -224,16 +343,19 @@ def _title(comparison: Comparison) -> str:
 
 
 def _scan_facts(window: tuple[int, int], n_frames: int, photons: float) -> str:
-    light = f"{photons:,.0f}" if photons >= 100 else f"{photons:.3g}"
-    return f"{n_frames:,} frames of {window[0]} × {window[1]} px, {light} photons per frame"
+    return f"{n_frames:,} frames of {window[0]} × {window[1]} px, {_photons_per_frame(photons)}"
 
 
-def _probe(figure: Figure, amplitude: Axes, phase: Axes, scan: Scan) -> None:
+def _photons_per_frame(photons: float) -> str:
+    return f"{photons:,.0f} photons per frame" if photons >= 100 else f"{photons:.3g} photons per frame"
+
+
+def _probe(figure: Figure, amplitude: Axes, phase: Axes, probe: np.ndarray) -> None:
     """The strongest mode, its phase only where there is light enough to have one."""
-    power = np.sum(np.abs(scan.probe) ** 2, axis=(1, 2))
-    strongest = scan.probe[int(power.argmax())]
+    power = np.sum(np.abs(probe) ** 2, axis=(1, 2))
+    strongest = probe[int(power.argmax())]
     size = np.abs(strongest)
-    modes = f", strongest of {len(scan.probe)} modes" if len(scan.probe) > 1 else ""
+    modes = f", strongest of {len(probe)} modes" if len(probe) > 1 else ""
     figure.colorbar(amplitude.imshow(size, "gray"), ax=amplitude, label="√photons", fraction=0.05, pad=0.02)
     amplitude.set_title(f"probe amplitude{modes}", fontsize=10)
     seen = np.where(size > 0.05 * size.max(), np.angle(strongest), np.nan)
@@ -254,6 +376,7 @@ def _positions(axis: Axes, scan: Scan) -> None:
     axis.set_title(f"positions; probe {diameter:.0f} px wide (participation)", fontsize=10)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG; the same figure gives the same bytes."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=130, format="png", facecolor="white", metadata={"Software": "foldlight"})

@@ -39,6 +39,13 @@ COLUMNS = (
         "phase_ssim", "phase SSIM", ".3f", 1, "Structural similarity of the phase, 1 for a perfect image, 0 for none."
     ),
     Column("amplitude_ssim", "amplitude SSIM", ".3f", 1, "Structural similarity of the amplitude."),
+    Column(
+        "phase_ms_ssim",
+        "phase MS-SSIM",
+        ".3f",
+        1,
+        "The same over five scales, from fine to coarse; empty where the image is too small for them.",
+    ),
     Column("complex_correlation", "correlation", ".3f", 1, "Of the complex objects without their means, from 0 to 1."),
     Column("phase_mae", "phase error", ".4f", -1, "Mean absolute error of the phase, wrapped, in rad."),
     Column("amplitude_mae", "amplitude error", ".4f", -1, "Mean absolute error of the amplitude, in truth units."),
@@ -104,6 +111,7 @@ def write_page(
         lines=[_line(row, columns, comparison.rows) for row in comparison.rows],
         verdict=_verdict(comparison),
         used=_frames_used(comparison),
+        removed=_removed(comparison),
         pictures={caption: _embedded(picture) for caption, picture in pictures.items()},
         sections=_sections(facts),
         command=facts.get("command"),
@@ -148,10 +156,21 @@ def _verdict(comparison: Comparison) -> list[str]:
 
 def _frames_used(comparison: Comparison) -> str:
     """Whether all methods used all frames, as their ledgers say."""
-    fewer = [f"{row.arm} {row.n_frames:,}" for row in comparison.rows if row.n_frames != comparison.n_frames]
-    if fewer:
-        return f"They did not all use its {comparison.n_frames:,} frames: {', '.join(fewer)}."
-    return f"All used its {comparison.n_frames:,} frames."
+    number = comparison.n_frames
+    others = [row for row in comparison.rows if row.n_frames != number]
+    if others:
+        used = [f"{row.arm} {'unknown' if row.n_frames is None else f'{row.n_frames:,}'}" for row in others]
+        return f"They did not all use its {number:,} frames, as far as is known: {', '.join(used)}."
+    return f"All used its {number:,} frames."
+
+
+def _removed(comparison: Comparison) -> str:
+    """What was taken out of the images before they were scored."""
+    registered = [arm for arm in comparison.objects if comparison.settings.registers(arm)]
+    if len(registered) == len(comparison.objects):
+        return "these were removed from each image once, by a fit to the truth"
+    only = f", ramp and shift from {', '.join(registered)} alone" if registered else ""
+    return f"the scale was removed from each image{only}, once, by a fit to the truth"
 
 
 def _sections(facts: Mapping[str, Any]) -> dict[str, dict[str, str]]:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foldlight.compare.table import Comparison, write_frc_csv, write_metrics_csv
+from foldlight.compare.files import write_frc_csv, write_metrics_csv, write_metrics_json, write_objects
+from foldlight.compare.table import Comparison
 from foldlight.report.figures import comparison_picture
 from foldlight.report.page import write_page
 
@@ -18,7 +19,10 @@ def publish_comparison(
     log: Sequence[str] = (),
     pictures: Mapping[str, Path] | None = None,
 ) -> list[str]:
-    """Write `metrics.csv`, `frc_curves.csv` (with truth), `comparison.png` and `report.html` into the folder.
+    """Write a comparison into a folder.
+
+    `metrics.csv` and `metrics.json`, `frc_curves.csv` (with truth), `reconstructions.npz`, `comparison.png` and
+    `report.html`.
 
     Args:
         folder: made if it is not there.
@@ -31,8 +35,11 @@ def publish_comparison(
         One line a file: what it is and where.
     """
     picture, metrics, page = folder / "comparison.png", folder / "metrics.csv", folder / "report.html"
+    objects = folder / "reconstructions.npz"
     write_metrics_csv(metrics, comparison)
-    lines = [f"metrics -> {metrics}"]
+    write_metrics_json(metrics.with_suffix(".json"), comparison)
+    write_objects(objects, comparison)
+    lines = [f"metrics -> {metrics}", f"aligned objects -> {objects}"]
     if comparison.curves:
         write_frc_csv(folder / "frc_curves.csv", comparison)
         lines.append(f"FRC curves -> {folder / 'frc_curves.csv'}")

@@ -1,12 +1,25 @@
 """Probe size and how much neighbouring probes overlap.
 
-Source: docs/physics.md, overlap.
+Source: docs/physics.md, overlap; the averages: specs/overlap_metrics.md.
 """
+
+from collections.abc import Iterator
+from itertools import combinations
 
 import numpy as np
 from scipy.spatial import KDTree
 
-__all__ = ["disc_overlap", "linear_overlap", "nearest_spacing_px", "probe_diameters_px"]
+__all__ = [
+    "disc_overlap",
+    "linear_overlap",
+    "nearest_spacing_px",
+    "overlap_between",
+    "overlap_with_nearest",
+    "overlap_within",
+    "probe_diameters_px",
+]
+
+_BLOCK_PAIRS = 2**21  # pairs of neighbours at a time, some 50 MB
 
 
 def probe_diameters_px(probe: np.ndarray) -> dict[str, float]:
@@ -51,3 +64,66 @@ def nearest_spacing_px(positions_px: np.ndarray) -> np.ndarray:
     """(n,) distance of each position to its nearest other one [px]; infinite for a single position."""
     distance, _ = KDTree(positions_px).query(positions_px, k=2)
     return np.asarray(distance[:, 1], dtype=np.float64)
+
+
+def overlap_within(positions_px: np.ndarray, groups: np.ndarray, diameter_px: float) -> float | None:
+    """Mean disc overlap of each member of each group with its mates; None when groups have one member.
+
+    Each member has C - 1 mates, so the mean over members of the mean over mates is the mean over pairs.
+
+    Args:
+        positions_px: (n, 2) (y, x) [px].
+        groups: (G, C) indexes of positions.
+        diameter_px: D of the discs [px].
+    """
+    pairs = list(combinations(range(groups.shape[1]), 2))
+    if not pairs:
+        return None
+    total = 0.0
+    for one, other in pairs:
+        apart = positions_px[groups[:, one]] - positions_px[groups[:, other]]
+        total += float(disc_overlap(np.hypot(*apart.T), diameter_px).mean())
+    return total / len(pairs)
+
+
+def overlap_with_nearest(positions_px: np.ndarray, neighbours: int, diameter_px: float) -> float | None:
+    """Mean disc overlap of each position with its `neighbours` nearest others; None for a single position.
+
+    Args:
+        positions_px: (n, 2) (y, x), no two alike [px].
+        neighbours: K, or all others where there are fewer.
+        diameter_px: D of the discs [px].
+    """
+    nearest = min(neighbours, len(positions_px) - 1)
+    if nearest < 1:
+        return None
+    tree = KDTree(positions_px)
+    total = 0.0
+    for block in _blocks(len(positions_px), nearest + 1):
+        distance, _ = tree.query(positions_px[block], k=nearest + 1)  # the first is the position itself
+        total += float(disc_overlap(distance[:, 1:], diameter_px).sum())
+    return total / (len(positions_px) * nearest)
+
+
+def overlap_between(positions_px: np.ndarray, diameter_px: float) -> float:
+    """Mean over positions of the mean disc overlap with the others nearer than D; 0 for one that has none.
+
+    Args:
+        positions_px: (n, 2) (y, x), for instance centres of groups; several may coincide [px].
+        diameter_px: D of the discs [px].
+    """
+    tree = KDTree(positions_px)
+    total = 0.0
+    for block in _blocks(len(positions_px), len(positions_px)):
+        pairs = KDTree(positions_px[block]).sparse_distance_matrix(tree, diameter_px, output_type="ndarray")
+        others = pairs[(pairs["i"] + block.start != pairs["j"]) & (pairs["v"] < diameter_px)]
+        count = np.bincount(others["i"])
+        overlap = np.bincount(others["i"], weights=disc_overlap(others["v"], diameter_px))
+        total += float((overlap / np.maximum(count, 1)).sum())
+    return total / len(positions_px)
+
+
+def _blocks(n: int, pairs_each: int) -> Iterator[slice]:
+    """Slices of n rows that make at most `_BLOCK_PAIRS` pairs each, or one row."""
+    step = max(1, _BLOCK_PAIRS // pairs_each)
+    return (slice(start, start + step) for start in range(0, n, step))

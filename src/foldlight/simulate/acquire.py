@@ -1,9 +1,11 @@
 """Object, probe, positions and dose become a scan of counted photons."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
-from foldlight.core.errors import SettingsError
+from foldlight.core.errors import DataError, SettingsError
 from foldlight.core.seeds import generator
 from foldlight.optics import forward
 from foldlight.optics.probes import disc, normalised, zone_plate
@@ -12,7 +14,7 @@ from foldlight.simulate.objects import make_object
 from foldlight.simulate.settings import SimulationSettings
 from foldlight.simulate.trajectories import fermat_spiral, jittered_raster, uniform_random
 
-__all__ = ["acquire", "expected_frames", "simulate"]
+__all__ = ["acquire", "expected_frames", "expose_again", "simulate"]
 
 _MARGIN_PX = 1  # room for the light that a sub-pixel move carries past the window's edge
 _TRAJECTORIES = {"raster": jittered_raster, "spiral": fermat_spiral, "random": uniform_random}
@@ -60,20 +62,49 @@ def acquire(
     frame_totals = [block.sum(axis=(1, 2), dtype=np.float64) for block in expected_frames(truth, unit, positions_px)]
     transmitted = np.concatenate(frame_totals).mean()
     scaled = normalised(unit, dose / float(transmitted))
-    rng = generator(seed, "poisson", dose, noise)
-    blocks = [rng.poisson(block.astype(np.float64)) for block in expected_frames(truth, scaled, positions_px)]
-    counts = np.concatenate(blocks)
-    kind = np.uint16 if counts.max(initial=0) < 2**16 else np.uint32
+    photons = _counted(truth, scaled, positions_px, generator(seed, "poisson", dose, noise))
     return Scan(
-        photons=Frames(counts.astype(kind), whole=True),
+        photons=photons,
         positions_px=positions_px,
         probe=scaled,
         canvas=(truth.shape[0], truth.shape[1]),
         object=truth.astype(np.complex64),
         object_is_truth=True,
-        notes=(f"simulated at {dose:g} photons a frame, {counts.sum() / len(counts):.1f} counted",),
+        notes=(f"simulated at {dose:g} photons a frame, {photons.totals.mean():.1f} counted",),
         origin={"dose": dose, "seed": seed, "noise": noise},
     )
+
+
+def expose_again(scan: Scan, seed: int, noise: str = "held out") -> Scan:
+    """A second, independent exposure of a simulated scan: new photons, all else as it is.
+
+    Counts are drawn from the truth, the probe and the positions as the scan holds them; nothing is normalised. The draw
+    depends on (seed, noise, digest of the scan): the same scan always gets the same photons, and two parts of one scan,
+    even where they share frames, get photons independent of each other's.
+
+    Raises:
+        DataError: the scan does not know the object its frames were made from.
+    """
+    if scan.truth is None:
+        raise DataError(
+            "second exposure: expected a simulated scan with its true object, got one without; split the counts"
+            " instead (foldlight.sampling.thinning)"
+        )
+    rng = generator(seed, "poisson", noise, scan.digest())
+    photons = _counted(scan.truth, scan.probe, scan.positions_px, rng)
+    return replace(
+        scan,
+        photons=photons,
+        notes=(*scan.notes, f"exposed again ({noise}), {photons.totals.mean():.1f} photons a frame counted"),
+        origin={**scan.origin, "exposed_again": {"seed": seed, "noise": noise}},
+    )
+
+
+def _counted(truth: np.ndarray, probe: np.ndarray, positions_px: np.ndarray, rng: np.random.Generator) -> Frames:
+    """Poisson counts about the expected frames, in the smallest type that holds them."""
+    expected = expected_frames(truth, probe, positions_px)
+    counts = np.concatenate([rng.poisson(block.astype(np.float64)).astype(np.uint32) for block in expected])
+    return Frames(counts.astype(np.uint16) if counts.max(initial=0) < 2**16 else counts, whole=True)
 
 
 def expected_frames(

@@ -7,7 +7,7 @@ is a function of the step, so a checkpoint holds weights and optimiser state and
 import csv
 import io
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from foldlight.sampling.overlap import probe_diameters_px
 from foldlight.sampling.split import spatial_split
 from foldlight.scan import Scan
 from foldlight.train.data import Batch, GroupedFrames, held_out_photons
+from foldlight.train.device import usable_device
 from foldlight.train.objective import LOSSES, group_loss
 from foldlight.train.settings import TrainingSettings
 
@@ -49,12 +50,14 @@ class Training:
         history: one row an epoch: epoch, train_loss, validation_loss, learning_rate, seconds.
         flat_loss: validation loss of the best flat object: the floor to beat.
         seconds: wall time, over all sittings.
+        collapsed: the model is no better than a flat object.
     """
 
     model: Model
     history: list[dict[str, float]]
     flat_loss: float
     seconds: float
+    collapsed: bool = False
 
 
 def fit(
@@ -64,6 +67,10 @@ def fit(
     folder: Path,
     resume: bool = False,
     progress: bool = True,
+    *,
+    keep_collapsed: bool = False,
+    loader_workers: int = 0,
+    report: Callable[[str], None] | None = None,
 ) -> Training:
     """Train a network on the frames of one scan; the object is never looked at.
 
@@ -76,12 +83,17 @@ def fit(
         folder: where log and checkpoint go.
         resume: go on from the folder's checkpoint, to the same weights as an undisturbed run.
         progress: show a bar.
+        keep_collapsed: return a network that ended no better than a flat object, marked as `collapsed`, as a result.
+        loader_workers: background threads that prepare batches; any number gives the same weights.
+        report: gets one line an epoch, for a log that is read while training runs.
 
     Raises:
         SettingsError: the checkpoint belongs to other settings or data; too few frames for groups or the split.
-        TrainingError: the loss is no number, or training ended no better than a flat object (collapsed).
+        TrainingError: the loss is no number, or, unless `keep_collapsed`, training ended no better than a flat object.
     """
-    loop = _Loop.start(scan, network, settings)
+    if loader_workers < 0:
+        raise SettingsError(f"loader_workers = {loader_workers}: expected 0 or more")
+    loop = _Loop.start(scan, network, settings, loader_workers)
     if resume:
         loop.load(folder / "checkpoint.pt")
     with progress_bar("training", settings.epochs, progress) as advance:
@@ -90,7 +102,9 @@ def fit(
             advance(loop.epoch, f"loss {row['train_loss']:.3f}, held out {row['validation_loss']:.3f}")
             write_text(folder / "history.csv", _as_csv(loop.history))
             loop.save(folder / "checkpoint.pt")
-    training = loop.finish()
+            if report is not None:
+                report(_line(loop.history, settings.epochs))
+    training = loop.finish(keep_collapsed)
     write_json(
         folder / "training.json",
         {**training.model.training, "seconds": training.seconds, "environment": environment()},
@@ -112,6 +126,7 @@ class _Loop:
     network: nn.Module
     optimiser: torch.optim.Adam
     mask: torch.Tensor
+    loader_workers: int = 0
     epoch: int = 0
     best_epoch: int = 0
     best_loss: float = float("inf")
@@ -120,7 +135,9 @@ class _Loop:
     seconds: float = 0.0
 
     @classmethod
-    def start(cls, scan: Scan, network_settings: NetworkSettings, settings: TrainingSettings) -> "_Loop":
+    def start(
+        cls, scan: Scan, network_settings: NetworkSettings, settings: TrainingSettings, loader_workers: int
+    ) -> "_Loop":
         guard = settings.guard_px
         if guard is None:
             guard = probe_diameters_px(scan.probe)["participation"]
@@ -128,7 +145,7 @@ class _Loop:
             scan.positions_px, guard, settings.validation_fraction, least=settings.group_size
         )
         seen, held = held_out_photons(scan, validation, settings)
-        device = _device(settings.device)
+        device = usable_device(settings.device)
         network = build(network_settings, scan.window, integer_seed(settings.seed, "weights")).to(device)
         return cls(
             scan=scan,
@@ -141,6 +158,7 @@ class _Loop:
             network=network,
             optimiser=torch.optim.Adam(network.parameters(), lr=settings.learning_rate),
             mask=torch.from_numpy(scan.mask).to(device),
+            loader_workers=loader_workers,
         )
 
     def run_epoch(self, advance: Any) -> dict[str, float]:
@@ -150,7 +168,7 @@ class _Loop:
         steps = self.steps_per_epoch
         self.network.train()
         losses = []
-        for step, batch in enumerate(self.train.epoch(self.groups_per_batch, order)):
+        for step, batch in enumerate(self.train.epoch(self.groups_per_batch, order, self.loader_workers)):
             self.set_learning_rate(self.epoch * steps + step, self.settings.epochs * steps)
             loss = self.loss(batch)
             self.optimiser.zero_grad()
@@ -187,8 +205,7 @@ class _Loop:
 
     @property
     def steps_per_epoch(self) -> int:
-        groups = max(1, len(self.train.groups) // self.settings.group_size)
-        return -(-groups // self.groups_per_batch)
+        return -(-self.train.groups_per_epoch // self.groups_per_batch)
 
     def set_learning_rate(self, step: int, total: int) -> None:
         """Linear warm-up, then a cosine to 1 % of the peak."""
@@ -226,7 +243,10 @@ class _Loop:
     def evaluate(self) -> float:
         """Loss on held-out photons of the validation frames, each frame about once."""
         self.network.eval()
-        batches = zip(self.seen.epoch(self.groups_per_batch), self.held.epoch(self.groups_per_batch), strict=True)
+        seen_and_held = (
+            side.epoch(self.groups_per_batch, None, self.loader_workers) for side in (self.seen, self.held)
+        )
+        batches = zip(*seen_and_held, strict=True)
         with torch.inference_mode():
             return _mean((float(self.loss(seen, held)), len(held.photons)) for seen, held in batches)
 
@@ -240,10 +260,11 @@ class _Loop:
             for batch in self.held.epoch(self.groups_per_batch)
         )
 
-    def finish(self) -> Training:
+    def finish(self, keep_collapsed: bool) -> Training:
         flat = self.flat_loss()
         photons = float(self.held.scan.photons.totals.sum())
-        if (flat - self.best_loss) * photons < _LEAST_GAIN:
+        collapsed = (flat - self.best_loss) * photons < _LEAST_GAIN
+        if collapsed and not keep_collapsed:
             raise TrainingError(
                 f"training: collapsed: expected a validation loss clearly below {flat:.5f}, that of a flat object, got"
                 f" {self.best_loss:.5f} after {self.epoch} epochs; check the probe and units with inspect, train longer"
@@ -261,11 +282,13 @@ class _Loop:
                 "final_loss": self.history[-1]["train_loss"],
                 "best_validation_loss": self.best_loss,
                 "flat_loss": flat,
+                "collapsed": collapsed,
                 "n_frames": len(self.train.frames),
+                "n_groups": len(self.train.groups),
                 "threads": torch.get_num_threads(),
             },
         )
-        return Training(model, self.history, flat, self.seconds)
+        return Training(model, self.history, flat, self.seconds, collapsed)
 
     def save(self, path: Path) -> None:
         state = {
@@ -300,21 +323,19 @@ class _Loop:
             setattr(self, name, state[name])
 
 
-def _device(name: str) -> torch.device:
-    """The device, if it is there.
-
-    Raises:
-        SettingsError: no such device on this machine.
-    """
-    try:
-        return torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise SettingsError(f"device = {name!r}: expected one that torch can use here: {error}") from None
-
-
 def _mean(weighted: Iterable[tuple[float, int]]) -> float:
     values, weights = zip(*weighted, strict=True)
     return float(np.average(values, weights=weights))
+
+
+def _line(history: list[dict[str, float]], epochs: int) -> str:
+    """The last epoch in one line, with its own wall time and that of all epochs to come at its pace."""
+    row = history[-1]
+    seconds = row["seconds"] - (history[-2]["seconds"] if len(history) > 1 else 0)
+    return (
+        f"epoch {row['epoch']}/{epochs}  loss {row['train_loss']:.3f}  held out {row['validation_loss']:.3f}"
+        f"  {seconds:.1f} s, {seconds * (epochs - row['epoch']):.0f} s left"
+    )
 
 
 def _as_csv(rows: list[dict[str, float]]) -> str:

@@ -4,9 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from foldlight.core.errors import SettingsError
 from foldlight.core.settings import Settings
 
-__all__ = ["TrainingSettings"]
+__all__ = ["TrainingSettings", "epochs_for"]
 
 
 class TrainingSettings(Settings):
@@ -16,6 +17,9 @@ class TrainingSettings(Settings):
     """Frames of a group: C = gridsize squared must agree where they overlap; 1 is single-shot."""
     neighbours: int = Field(default=7, ge=1)
     """Nearest frames K that a group's members are drawn from; at least C - 1."""
+    groups: int | None = Field(default=None, ge=1)
+    """Groups drawn in all, at most one a training frame; none given: one a frame. With fewer than frames, some frames
+    are only neighbours, or not used."""
     epochs: int = Field(default=15, ge=1)
     """Passes over the training frames."""
     batch_frames: int = Field(default=32, ge=1)
@@ -39,3 +43,25 @@ class TrainingSettings(Settings):
     def group_size(self) -> int:
         """C, the frames in a group."""
         return self.gridsize**2
+
+
+def epochs_for(n_frames: int, window: tuple[int, int], pixels: float, least: int, most: int) -> int:
+    """Epochs that spend a budget of detector pixels, so that small and large scans train for about as long.
+
+    Args:
+        n_frames: frames of an epoch.
+        window: (height, width) of a frame [px].
+        pixels: detector pixels to show to the network in all.
+        least: epochs at the fewest, however large the scan.
+        most: epochs at the most, however small it is.
+
+    Raises:
+        SettingsError: the two bounds are not `1 <= least <= most`, or there is nothing to divide by.
+    """
+    if not 1 <= least <= most:
+        raise SettingsError(f"epochs: expected bounds 1 <= least <= most, got {least} and {most}")
+    if min(n_frames, *window) < 1:
+        raise SettingsError(
+            f"epochs: expected frames to divide a budget by, got {n_frames} of {window[0]} x {window[1]}"
+        )
+    return min(max(round(pixels / (n_frames * window[0] * window[1])), least), most)

@@ -1,0 +1,1 @@
+"""From a measured scan to a base file: an object, a probe and positions from which new scans can be simulated."""

@@ -1,0 +1,214 @@
+"""The study as a list of commands: one for each phase, dose, view and split.
+
+`python -m studies.fly64_dose_overlap.plan --output-root ROOT [--design FILE] [--base-npz FILE]` prints it as JSON.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from foldlight.study.plan import Plan, Task
+from studies.fly64_dose_overlap import paths
+from studies.fly64_dose_overlap.design import BASELINE, SPLITS, StudyDesign, get_study_design
+from studies.fly64_dose_overlap.phase import run_phase, say
+
+__all__ = ["main", "study_plan"]
+
+Accelerator = Literal["auto", "cpu", "cuda", "mps"]
+
+_WEIGHTS = {"generation": 2.0, "overlap": 1.0, "training": 10.0, "reconstruction": 4.0, "comparison": 3.0}
+
+# What of the design a phase never sees, so that a change of it leaves its results valid.
+_NEVER = {"doses", "views", "time_limit_s"}
+_UNSEEN = {
+    "generation": {*_NEVER, "training", "reconstruction", "metrics"},
+    "overlap": {*_NEVER, "training", "reconstruction", "metrics"},
+    "training": {*_NEVER, "reconstruction", "metrics"},
+    "reconstruction": {*_NEVER, "training", "metrics"},
+    "comparison": {*_NEVER, "training", "reconstruction"},
+}
+
+
+@dataclass(frozen=True)
+class _Flags:
+    """Print the plan of the study as JSON."""
+
+    output_root: Path
+    """Folder for everything that the study leaves."""
+    design: Path | None = None
+    """TOML or YAML file with the design."""
+    base_npz: Path | None = None
+    """DATA-001 file with object, probe and positions."""
+    accelerator: Accelerator = "cpu"
+    """Where networks train; only a CPU repeats to the bit."""
+    timeout: float = 600.0
+    """Time limit of a comparison [s]."""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Print the plan and return the exit code."""
+    return run_phase(_Flags, _run, "plan", words)
+
+
+def _run(flags: _Flags) -> int:
+    design = get_study_design(flags.design)
+    plan = study_plan(design, flags.output_root, flags.design, flags.base_npz, flags.accelerator, flags.timeout)
+    say(json.dumps(plan.plain(), indent=1))
+    return 0
+
+
+def study_plan(
+    design: StudyDesign,
+    root: Path,
+    design_file: Path | None = None,
+    base_npz: Path | None = None,
+    accelerator: Accelerator = "cpu",
+    timeout_s: float = 600.0,
+) -> Plan:
+    """All commands of the study.
+
+    Args:
+        design: what is varied; its doses and views become tasks.
+        root: folder for everything; each phase has a folder of its own in it.
+        design_file: where the design came from, for the commands; None for the built-in one.
+        base_npz: base file; without one the design's embedded base is simulated.
+        accelerator: where networks train.
+        timeout_s: time limit of a comparison [s].
+    """
+    study = _Study(design, root.resolve(), design_file and design_file.resolve(), base_npz and base_npz.resolve())
+    tasks = [
+        *(study.generation(dose) for dose in design.doses),
+        *(study.overlap(dose, view) for dose, view in study.views()),
+        *(study.training(dose, view, accelerator) for dose, view in study.views()),
+        *(study.reconstruction(dose, view, split) for dose, view in study.views() for split in SPLITS),
+        *(study.comparison(dose, view, split, timeout_s) for dose, view in study.views() for split in SPLITS),
+    ]
+    return Plan(
+        title=__package__.rsplit(".", maxsplit=1)[-1],
+        root=study.root,
+        working_directory=Path(__file__).resolve().parents[2],
+        tasks=tuple(tasks),
+        table=study.g / "metrics.csv",
+    )
+
+
+@dataclass(frozen=True)
+class _Study:
+    design: StudyDesign
+    root: Path
+    design_file: Path | None
+    base_npz: Path | None
+
+    c = property(lambda self: self.root / "phase_c")
+    d = property(lambda self: self.root / "phase_d")
+    e = property(lambda self: self.root / "phase_e")
+    f = property(lambda self: self.root / "phase_f")
+    g = property(lambda self: self.root / "phase_g")
+
+    def views(self) -> Iterator[tuple[float, str]]:
+        """Every dose and view."""
+        return ((dose, view) for dose in self.design.doses for view in self.design.views)
+
+    def generation(self, dose: float) -> Task:
+        """Simulate one dose and split it."""
+        base = [] if self.base_npz is None else ["--base-npz", self.base_npz]
+        return self._task(
+            ["--output-root", self.c, "--doses", dose, *base],
+            {"phase": "generation", "dose": dose},
+            inputs=[] if self.base_npz is None else [self.base_npz],
+            outputs=[paths.patched(self.c, dose, split) for split in SPLITS],
+        )
+
+    def overlap(self, dose: float, view: str) -> Task:
+        """Thin both splits to a view."""
+        roots = ["--phase-c-root", self.c, "--output-root", self.d, "--artifact-root", self.root / "metrics"]
+        made = (paths.view_data, paths.view_metrics)
+        return self._task(
+            [*roots, "--doses", dose, "--views", view],
+            {"phase": "overlap", "dose": dose, "view": view},
+            needs=[_name("generation", dose)],
+            inputs=[paths.patched(self.c, dose, split) for split in SPLITS],
+            outputs=[path(self.d, dose, view, split) for path in made for split in SPLITS],
+        )
+
+    def training(self, dose: float, view: str, accelerator: Accelerator) -> Task:
+        """Train a view's network."""
+        roots = ["--phase-c-root", self.c, "--phase-d-root", self.d, "--artifact-root", self.e]
+        chosen = ["--dose", dose, "--view", view]
+        return self._task(
+            [*roots, *chosen, "--accelerator", accelerator, "--deterministic", "--num-workers", 0],
+            {"phase": "training", "dose": dose, "view": view},
+            needs=[_name("overlap", dose, view)],
+            inputs=[paths.view_data(self.d, dose, view, split) for split in SPLITS],
+            outputs=[self._bundle(dose, view)],
+            threads=self.design.training.threads,
+        )
+
+    def reconstruction(self, dose: float, view: str, split: str) -> Task:
+        """Reconstruct a split of a view with the iterative engine."""
+        roots = ["--phase-c-root", self.c, "--phase-d-root", self.d, "--artifact-root", self.f]
+        return self._task(
+            [*roots, "--dose", dose, "--view", view, "--split", split],
+            {"phase": "reconstruction", "dose": dose, "view": view, "split": split},
+            needs=[_name("overlap", dose, view)],
+            inputs=[paths.view_data(self.d, dose, view, split)],
+            outputs=[paths.ptychi_file(self.f, dose, view, split)],
+            threads=self.design.reconstruction.threads or 1,
+        )
+
+    def comparison(self, dose: float, view: str, split: str, timeout_s: float) -> Task:
+        """Score all arms on a split of a view."""
+        roots = ["--phase-c-root", self.c, "--phase-d-root", self.d, "--phase-e-root", self.e]
+        roots += ["--phase-f-root", self.f, "--artifact-root", self.g]
+        chosen = ["--dose", dose, "--view", view, "--split", split, "--timeout", timeout_s]
+        networks = dict.fromkeys([view, BASELINE] if BASELINE in self.design.views else [view])
+        folder = paths.comparison_folder(self.g, dose, view, split)
+        return self._task(
+            [*roots, *chosen],
+            {"phase": "comparison", "dose": dose, "view": view, "split": split},
+            needs=[
+                *(_name("training", dose, network) for network in networks),
+                _name("reconstruction", dose, view, split),
+                _name("overlap", dose, view),
+            ],
+            inputs=[
+                *(self._bundle(dose, network) for network in networks),
+                paths.ptychi_file(self.f, dose, view, split),
+                paths.view_data(self.d, dose, view, split),
+                paths.view_metrics(self.d, dose, view, split),
+            ],
+            outputs=[
+                folder / name for name in ("metrics.csv", "metrics.json", "reconstructions.npz", "comparison.png")
+            ],
+        )
+
+    def _bundle(self, dose: float, view: str) -> Path:
+        gridsize = self.design.views[view].gridsize
+        return paths.bundle(paths.model_folder(self.e, dose, view, gridsize, gridsize))
+
+    def _task(self, arguments: Sequence[Any], labels: dict[str, Any], **facts: Any) -> Task:
+        phase, view = str(labels["phase"]), labels.get("view")
+        settings = self.design.model_dump(mode="json", exclude=_UNSEEN[phase])
+        if view is not None:
+            settings["view"] = self.design.views[view].plain()
+        design = [] if self.design_file is None else ["--design", self.design_file]
+        return Task(
+            name=_name(*labels.values()),
+            module=f"{__package__}.{phase}",
+            arguments=tuple(str(word) for word in [*arguments, *design]),
+            settings=settings,
+            labels=labels,
+            weight=_WEIGHTS[phase],
+            **facts,
+        )
+
+
+def _name(phase: str, dose: float, *rest: str) -> str:
+    return "/".join([phase, f"dose_{int(dose)}", *rest])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

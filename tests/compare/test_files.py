@@ -1,0 +1,132 @@
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from foldlight.compare.files import (
+    read_metrics_csv,
+    read_objects,
+    write_frc_csv,
+    write_metrics_csv,
+    write_metrics_json,
+    write_objects,
+    write_rows,
+)
+from foldlight.compare.table import FLAT_ARM, Comparison, Row, compare
+from foldlight.core.errors import DataError
+from foldlight.io.npz import write_npz
+
+
+@pytest.fixture(scope="module")
+def arms(reconstruction, truth):
+    noise = 0.02 * np.random.default_rng(8).normal(size=truth.shape)
+    return [reconstruction("Network", 1j * truth + noise, 60.0), reconstruction(FLAT_ARM, np.full_like(truth, 0.8))]
+
+
+@pytest.fixture(scope="module")
+def comparison(scan, held, arms) -> Comparison:
+    return compare(scan, arms, held, 0.5)
+
+
+class TestTables:
+    def test_metrics_have_empty_cells_and_all_arms(self, comparison, tmp_path):
+        write_metrics_csv(tmp_path / "metrics.csv", comparison)
+        with (tmp_path / "metrics.csv").open() as stream:
+            lines = list(csv.DictReader(stream))
+        assert list(lines[0]) == Row.columns()
+        assert [line["arm"] for line in lines] == ["Network", FLAT_ARM]
+        assert lines[0]["eta"] == lines[0]["phase_ms_ssim"] == lines[1]["frc_half_nyquist"] == ""
+        assert float(lines[0]["phase_ssim"]) == pytest.approx(comparison.rows[0].phase_ssim, rel=1e-6)
+
+    def test_metrics_are_read_back_as_numbers(self, comparison, tmp_path):
+        labelled = comparison.labelled(dose=1e4, view="dense", split="test", seed=42)
+        write_metrics_csv(tmp_path / "metrics.csv", labelled)
+        for found, wanted in zip(read_metrics_csv(tmp_path / "metrics.csv"), labelled.plain(), strict=True):
+            assert found == {
+                name: pytest.approx(value, rel=1e-6) if isinstance(value, float) else value
+                for name, value in wanted.items()
+            }
+
+    def test_rows_of_many_comparisons_make_one_table(self, comparison, tmp_path):
+        write_rows(tmp_path / "all.csv", [*comparison.plain(), {"arm": "Lost", "status": "failed"}])
+        last = read_metrics_csv(tmp_path / "all.csv")[-1]
+        assert {name for name, value in last.items() if value is not None} == {"arm", "status"}
+
+    def test_curves_have_a_line_for_each_ring(self, comparison, tmp_path):
+        write_frc_csv(tmp_path / "frc_curves.csv", comparison.labelled(dose=1e4))
+        with (tmp_path / "frc_curves.csv").open() as stream:
+            lines = list(csv.DictReader(stream))
+        assert len(lines) == sum(len(curve.nyquist) for curve in comparison.curves.values())
+        assert lines[0]["dose"] == "10000"
+        assert 0 < float(lines[0]["half_bit"]) < 1
+
+    def test_what_is_no_table_is_refused(self, tmp_path):
+        with pytest.raises(DataError, match=r"none\.csv: expected a metrics table, got No such file"):
+            read_metrics_csv(tmp_path / "none.csv")
+        (tmp_path / "other.csv").write_text("arm,phase_ssim\nA,1\n")
+        with pytest.raises(DataError, match="expected the column 'dose', found arm, phase_ssim"):
+            read_metrics_csv(tmp_path / "other.csv")
+        write_rows(tmp_path / "odd.csv", [{"arm": "A", "dose": "much"}])
+        with pytest.raises(DataError, match=r"odd\.csv: expected a metrics table: could not convert"):
+            read_metrics_csv(tmp_path / "odd.csv")
+
+
+class TestJson:
+    def test_it_says_what_was_compared_and_what_was_removed(self, comparison, scan, tmp_path):
+        write_metrics_json(tmp_path / "metrics.json", comparison)
+        found = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
+        assert found["rows"] == json.loads(json.dumps(comparison.plain()))
+        assert found["data_sha256"] == scan.digest()
+        assert found["scored_pixels"] == comparison.mask.sum()
+        assert (found["window_px"], found["canvas_px"]) == ([32, 24], [96, 112])
+        assert found["exposure_ratio"] == 0.5
+        assert found["photons_per_frame"] == pytest.approx(scan.photons.totals.mean())
+        gauge = found["arms"]["Network"]["gauge"]
+        assert complex(gauge["scale"]["real"], gauge["scale"]["imag"]) == pytest.approx(
+            comparison.gauges["Network"].scale
+        )
+        assert found["arms"]["Network"]["ledger"]["train_seconds"] == 60
+
+    def test_without_heldout_counts_there_is_no_exposure_ratio(self, scan, arms, tmp_path):
+        write_metrics_json(tmp_path / "metrics.json", compare(scan, arms))
+        assert json.loads((tmp_path / "metrics.json").read_text())["exposure_ratio"] is None
+
+    def test_settings_that_are_not_json_are_named(self, scan, arms, tmp_path):
+        odd = compare(scan, [replace(arms[0], settings={"loss": float("nan")})])
+        with pytest.raises(DataError, match=r"metrics\.json: expected JSON-ready settings in every reconstruction"):
+            write_metrics_json(tmp_path / "metrics.json", odd)
+
+
+class TestObjects:
+    def test_come_back(self, comparison, tmp_path):
+        write_objects(tmp_path / "reconstructions.npz", comparison)
+        found = read_objects(tmp_path / "reconstructions.npz")
+        assert list(found.arms) == ["Network", FLAT_ARM]
+        assert all(np.allclose(found.arms[arm], comparison.objects[arm]) for arm in found.arms)
+        assert found.arms["Network"].dtype == found.truth.dtype == np.complex64
+        assert np.array_equal(found.mask, comparison.mask)
+        assert np.array_equal(found.coverage, comparison.coverage)
+        with np.load(tmp_path / "reconstructions.npz", allow_pickle=False) as archive:
+            assert set(archive.files) == {"Network", FLAT_ARM, "truth", "mask", "coverage"}
+
+    def test_have_no_truth_where_none_is_known(self, scan, arms, tmp_path):
+        write_objects(tmp_path / "a.npz", compare(replace(scan, object_is_truth=False), arms))
+        assert read_objects(tmp_path / "a.npz").truth is None
+
+    def test_are_the_same_bytes_each_time(self, comparison, tmp_path):
+        for name in ("a.npz", "b.npz"):
+            write_objects(tmp_path / name, comparison)
+        assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+    def test_an_arm_named_truth_is_refused(self, scan, arms, tmp_path):
+        with pytest.raises(DataError, match="expected other names of arms than truth, mask, coverage, got 'truth'"):
+            write_objects(tmp_path / "a.npz", compare(scan, [replace(arms[0], arm="truth")]))
+
+    def test_another_file_is_refused(self, tmp_path):
+        write_npz(
+            tmp_path / "a.npz", {"mask": np.ones((4, 6), bool), "coverage": np.ones((4, 6)), "A": np.ones((4, 5))}
+        )
+        with pytest.raises(DataError, match=r"a\.npz: A: expected a complex image on the canvas of all, got float64"):
+            read_objects(tmp_path / "a.npz")
