@@ -1,17 +1,18 @@
 # make demo    simulate (or SCAN=path), train, reconstruct, compare; leaves demo/report.html
-# make study   the dose and overlap study at quick size; STUDY="--resume --only dose=1000" gives options
+# make study   the dose and overlap study; PROFILE=smoke or full for less or more, STUDY="--resume" for options
 # make test    lint, types, layers, tests
 # make install the environment alone, in .venv
 # TORCH=... chooses another torch build; see "Installing" in README.md
 
-PYTHON ?= python3
-VENV   ?= .venv
-SCAN   ?=
-OUTPUT ?= demo
-DEMO   ?=
-STUDY  ?=
-BIN    := $(VENV)/bin
-READY  := $(VENV)/.ready
+PYTHON  ?= python3
+VENV    ?= .venv
+SCAN    ?=
+OUTPUT  ?= demo
+DEMO    ?=
+PROFILE ?= quick
+STUDY   ?=
+BIN     := $(VENV)/bin
+READY   := $(VENV)/.ready
 
 .PHONY: install demo study test lint clean
 
@@ -29,7 +30,7 @@ demo: $(READY)
 	$(BIN)/foldlight demo --output '$(OUTPUT)' $(if $(SCAN),--scan '$(SCAN)') $(DEMO)
 
 study: $(READY)
-	$(BIN)/foldlight study run studies/fly64_dose_overlap --profile quick $(STUDY)
+	$(BIN)/foldlight study run studies/fly64_dose_overlap --profile $(PROFILE) $(STUDY)
 
 lint: $(READY)
 	$(BIN)/ruff check src tests studies scripts
@@ -42,4 +43,4 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 clean:
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo outputs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import tyro
 from pydantic import ValidationError
@@ -23,9 +23,6 @@ from foldlight.preparation.settings import PreparationSettings
 from foldlight.reconstruct.settings import EngineOptions
 from foldlight.simulate.settings import SimulationSettings
 from foldlight.train.settings import TrainingSettings
-
-if TYPE_CHECKING:
-    from foldlight.study.plan import Plan
 
 __all__ = ["main"]
 
@@ -229,7 +226,7 @@ def study_run(
     output: Path | None = None,
     workers: int | None = None,
     design: Path | None = None,
-    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "cpu",
+    accelerator: Literal["auto", "cpu", "gpu", "cuda"] = "cpu",
 ) -> None:
     """Run all phases of a study, several jobs at a time, and show the table of its results.
 
@@ -242,8 +239,9 @@ def study_run(
         output: folder for everything; `outputs/STUDY/PROFILE` when not given.
         workers: jobs at a time; as many as there are cores for when not given.
         design: settings file instead of a profile.
-        accelerator: where networks train; on a CPU results repeat to the bit.
+        accelerator: where networks and pty-chi compute; on a CPU results repeat to the bit.
     """
+    from foldlight.report.publish import publish_study
     from foldlight.study.plan import ask_plan, parse_filters, profile_file
     from foldlight.study.runner import run_plan
 
@@ -257,7 +255,7 @@ def study_run(
         report = run_plan(plan, part, _say, resume, workers, show=sys.stdout.isatty() and sys.stderr.isatty())
     except KeyboardInterrupt:
         sys.exit("foldlight: interrupted; all jobs were ended; go on with the same command and --resume")
-    _say(*_publish_study(plan), f"everything -> {root}")
+    _say(*publish_study(plan), f"everything -> {root}")
     if report.troubles:
         lines = [f"    {name}: {result.status}: {result.error}" for name, result in report.troubles.items()]
         _say(f"{len(lines)} of {len(report.results)} tasks did not succeed:", *lines, f"logs -> {root / 'jobs'}")
@@ -292,40 +290,6 @@ def study_status(path: Positional[Path] = Path("outputs"), profile: str = "quick
 def _study_output(study: Path, profile: str) -> Path:
     """Where a study's results go when nothing else is said."""
     return Path("outputs") / study.resolve().name / profile
-
-
-def _publish_study(plan: "Plan") -> list[str]:
-    """Table and pictures of what is there so far; the lines to show."""
-    if plan.table is None or not plan.table.is_file():
-        return ["no results yet"]
-    from foldlight.compare.files import read_metrics_csv, read_objects
-    from foldlight.core.files import write_text
-    from foldlight.report.study import Panel, study_curves, study_gallery, study_table
-
-    rows = read_metrics_csv(plan.table)
-    table = study_table(rows)
-    write_text(plan.root / "study.md", f"# {plan.title}\n\n{table}")
-    lines = [table, f"table -> {plan.root / 'study.md'}"]
-    panels = []
-    for task in plan.tasks:
-        made = next((path for path in task.outputs if path.name == "reconstructions.npz" and path.is_file()), None)
-        if made is not None:
-            labels = {name: task.labels.get(name) for name in ("dose", "view", "split")}
-            own = [row for row in rows if all(row[name] == value for name, value in labels.items())]
-            scores = {row["arm"]: row["phase_ssim"] for row in own}
-            name = f"{labels['view']} {labels['split']}"
-            panels.append(Panel(float(labels["dose"] or 0), name, read_objects(made), scores))
-    pictures: dict[str, Callable[[Path], None]] = {
-        "study.png": lambda path: study_curves(rows, path),
-        "gallery.png": lambda path: study_gallery(panels, path),
-    }
-    for name, draw in pictures.items():
-        try:
-            draw(plan.root / name)
-            lines.append(f"picture -> {plan.root / name}")
-        except FoldlightError as error:
-            lines.append(str(error))
-    return lines
 
 
 def study() -> NoReturn:

@@ -95,7 +95,7 @@ class Engine(IterativeSettings):
 class TrainingPlan(Settings):
     """How every network is trained."""
 
-    pixels: float = Field(default=1e8, gt=0)
+    pixels: float = Field(default=5e7, gt=0)
     """Detector pixels that a training sees, all epochs together, so that views of any size get the same work."""
     least_epochs: int = Field(default=6, ge=1)
     """Fewest epochs that this budget may mean."""

@@ -17,7 +17,7 @@ from studies.fly64_dose_overlap.phase import run_phase, say
 
 __all__ = ["main", "study_plan"]
 
-Accelerator = Literal["auto", "cpu", "cuda", "mps"]
+Accelerator = Literal["auto", "cpu", "gpu", "cuda"]
 
 _WEIGHTS = {"generation": 2.0, "overlap": 1.0, "training": 10.0, "reconstruction": 4.0, "comparison": 3.0}
 
@@ -43,7 +43,7 @@ class _Flags:
     base_npz: Path | None = None
     """DATA-001 file with object, probe and positions."""
     accelerator: Accelerator = "cpu"
-    """Where networks train; only a CPU repeats to the bit."""
+    """Where networks and the iterative engine compute; only a CPU repeats to the bit."""
     timeout: float = 600.0
     """Time limit of a comparison [s]."""
 
@@ -75,14 +75,15 @@ def study_plan(
         root: folder for everything; each phase has a folder of its own in it.
         design_file: where the design came from, for the commands; None for the built-in one.
         base_npz: base file; without one the design's embedded base is simulated.
-        accelerator: where networks train.
+        accelerator: where networks and the iterative engine compute.
         timeout_s: time limit of a comparison [s].
     """
-    study = _Study(design, root.resolve(), design_file and design_file.resolve(), base_npz and base_npz.resolve())
+    files = (design_file and design_file.resolve(), base_npz and base_npz.resolve())
+    study = _Study(design, root.resolve(), *files, accelerator)
     tasks = [
         *(study.generation(dose) for dose in design.doses),
         *(study.overlap(dose, view) for dose, view in study.views()),
-        *(study.training(dose, view, accelerator) for dose, view in study.views()),
+        *(study.training(dose, view) for dose, view in study.views()),
         *(study.reconstruction(dose, view, split) for dose, view in study.views() for split in SPLITS),
         *(study.comparison(dose, view, split, timeout_s) for dose, view in study.views() for split in SPLITS),
     ]
@@ -101,6 +102,7 @@ class _Study:
     root: Path
     design_file: Path | None
     base_npz: Path | None
+    accelerator: Accelerator
 
     c = property(lambda self: self.root / "phase_c")
     d = property(lambda self: self.root / "phase_d")
@@ -134,12 +136,12 @@ class _Study:
             outputs=[path(self.d, dose, view, split) for path in made for split in SPLITS],
         )
 
-    def training(self, dose: float, view: str, accelerator: Accelerator) -> Task:
+    def training(self, dose: float, view: str) -> Task:
         """Train a view's network."""
         roots = ["--phase-c-root", self.c, "--phase-d-root", self.d, "--artifact-root", self.e]
         chosen = ["--dose", dose, "--view", view]
         return self._task(
-            [*roots, *chosen, "--accelerator", accelerator, "--deterministic", "--num-workers", 0],
+            [*roots, *chosen, *self._device(), "--deterministic", "--num-workers", 0],
             {"phase": "training", "dose": dose, "view": view},
             needs=[_name("overlap", dose, view)],
             inputs=[paths.view_data(self.d, dose, view, split) for split in SPLITS],
@@ -151,7 +153,7 @@ class _Study:
         """Reconstruct a split of a view with the iterative engine."""
         roots = ["--phase-c-root", self.c, "--phase-d-root", self.d, "--artifact-root", self.f]
         return self._task(
-            [*roots, "--dose", dose, "--view", view, "--split", split],
+            [*roots, "--dose", dose, "--view", view, "--split", split, *self._device()],
             {"phase": "reconstruction", "dose": dose, "view": view, "split": split},
             needs=[_name("overlap", dose, view)],
             inputs=[paths.view_data(self.d, dose, view, split)],
@@ -167,7 +169,7 @@ class _Study:
         networks = dict.fromkeys([view, BASELINE] if BASELINE in self.design.views else [view])
         folder = paths.comparison_folder(self.g, dose, view, split)
         return self._task(
-            [*roots, *chosen],
+            [*roots, *chosen, *self._device()],
             {"phase": "comparison", "dose": dose, "view": view, "split": split},
             needs=[
                 *(_name("training", dose, network) for network in networks),
@@ -184,6 +186,9 @@ class _Study:
                 folder / name for name in ("metrics.csv", "metrics.json", "reconstructions.npz", "comparison.png")
             ],
         )
+
+    def _device(self) -> list[str]:
+        return ["--accelerator", self.accelerator]
 
     def _bundle(self, dose: float, view: str) -> Path:
         gridsize = self.design.views[view].gridsize

@@ -4,7 +4,7 @@ Rows are those of `metrics.csv`, as words or as numbers; an empty cell, None or 
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from foldlight.compare.table import FLAT_ARM
 from foldlight.core.errors import DataError
 from foldlight.report.figures import BLANK, arm_colours, phase_scale, save
 from foldlight.report.page import COLUMNS, Column
+from foldlight.study.models import TESTED_ARMS
 
 __all__ = ["Panel", "study_curves", "study_gallery", "study_table"]
 
@@ -74,8 +75,9 @@ def study_curves(rows: Sequence[Plain], path: Path) -> None:
     views = _views(told)
     figure = Figure(figsize=(2.9 * len(views) + 1.2, 2.15 * len(measures) + 1.1), layout="constrained")
     axes = figure.subplots(len(measures), len(views), squeeze=False, sharex=True, sharey="row")
-    arms = list(dict.fromkeys(str(row["arm"]) for row in told))
-    looks = {arm: (colour, marker) for (arm, colour), marker in zip(_ordered(arms), _cycle(arms), strict=True)}
+    arms = _ordered({str(row["arm"]) for row in told})
+    colours = arm_colours(arms)
+    looks = {arm: (colours[arm], _MARKERS[place % len(_MARKERS)]) for place, arm in enumerate(arms)}
     doses = sorted({_number(row["dose"]) or 0.0 for row in told})
     for place, measure in enumerate(measures):
         for column, view in enumerate(views):
@@ -111,7 +113,8 @@ def study_gallery(panels: Sequence[Panel], path: Path) -> None:
         raise DataError("gallery: expected at least one comparison's objects, got none; run the comparisons first")
     phases = [_phases(panel.objects) for panel in panels]
     scored = [panel.objects.mask for panel in panels]
-    columns = list(dict.fromkeys(name for found in phases for name in found))
+    present = {name for found in phases for name in found}
+    columns = [*(["truth"] if "truth" in present else []), *_ordered(present - {"truth"})]
     anchors = [next(iter(found.values()))[mask] for found, mask in zip(phases, scored, strict=True)]
     norm, colours, extend = phase_scale(np.concatenate(anchors))
     heights = [_aspect(mask) for mask in scored]
@@ -257,15 +260,10 @@ def _legend(looks: Mapping[str, tuple[str, str]], rows: Sequence[Plain]) -> list
     return arms + lines
 
 
-def _ordered(arms: Iterable[str]) -> list[tuple[str, str]]:
-    """Arms with their colours, the flat one last."""
-    known = list(arms)
-    colours = arm_colours(known)
-    return sorted(((arm, colours[arm]) for arm in known), key=lambda pair: pair[0] == FLAT_ARM)
-
-
-def _cycle(arms: Sequence[str]) -> list[str]:
-    return [_MARKERS[place % len(_MARKERS)] for place in range(len(arms))]
+def _ordered(arms: Collection[str]) -> list[str]:
+    """Arms as a study lists them, others by name, the flat one last."""
+    known = [*TESTED_ARMS, *sorted(set(arms) - {*TESTED_ARMS, FLAT_ARM}), FLAT_ARM]
+    return [arm for arm in known if arm in arms]
 
 
 def _views(rows: Sequence[Plain]) -> list[str | None]:
@@ -288,7 +286,7 @@ def _thumbnail(axis: Axes, phase: np.ndarray | None, mask: np.ndarray, norm: Nor
     axis.spines[:].set_visible(False)
     if phase is None:
         axis.set_box_aspect(_aspect(mask))
-        axis.text(0.5, 0.5, "no result", transform=axis.transAxes, ha="center", va="center", fontsize=8, color="0.4")
+        axis.text(0.5, 0.5, "no such arm", transform=axis.transAxes, ha="center", va="center", fontsize=8, color="0.4")
         return
     axis.imshow(np.where(mask, phase, np.nan)[bounding_box(mask)], cmap=colours, norm=norm, interpolation="nearest")
 
