@@ -185,3 +185,39 @@ def test_an_epoch_uses_each_frame_about_once_and_groups_fit_their_canvas(scan):
         low = batch.positions_px.round().numpy() - 8
         assert (low >= 0).all()
         assert (low + 16 <= np.array(grouped.canvas)).all()
+
+
+class TestWhatValidationLooksAt:
+    """Frames held back, or photons of every frame where frames can't be spared."""
+
+    def test_photons_are_held_back_of_every_frame(self, scan, tmp_path):
+        training = run(scan, tmp_path, validation="photons", epochs=2).model.training
+        assert (training["validation"], training["n_frames"]) == ("photons", len(scan))
+        loop = fit_module._Loop.start(scan, NETWORK, wanted(validation="photons"), 0)
+        seen, held = loop.seen.scan.photons[:], loop.held.scan.photons[:]
+        np.testing.assert_array_equal(seen + held, scan.photons[:])
+        assert seen.sum() / scan.photons[:].sum() == pytest.approx(0.8, abs=0.01)
+        np.testing.assert_array_equal(loop.train.scan.photons[:], seen)
+
+    def test_auto_takes_frames_where_half_of_them_remain(self, scan):
+        held_back = fit_module._frames_held_back(scan, wanted(validation="auto"))
+        assert held_back is not None
+        assert len(held_back[0]) >= len(scan) / 2
+
+    @pytest.mark.parametrize("guard_px", [30.0, 70.0], ids=["half is lost", "nothing is left"])
+    def test_auto_takes_photons_where_a_guard_band_costs_too_much(self, scan, tmp_path, guard_px):
+        settings = {"validation": "auto", "guard_px": guard_px, "epochs": 1}
+        assert run(scan, tmp_path, **settings, keep_collapsed=True).model.training["validation"] == "photons"
+
+    def test_a_scan_of_one_group_can_be_trained_on(self, scan, tmp_path):
+        few = scan.select(np.arange(4))
+        with pytest.raises(SettingsError, match=r"or set --validation photons"):
+            run(few, tmp_path)
+        trained = run(few, tmp_path, validation="auto", keep_collapsed=True)
+        assert trained.model.training["n_frames"] == 4
+
+    def test_values_that_are_no_counts_have_no_photons_to_hold_back(self, scan, tmp_path):
+        scaled = replace(scan, photons=replace(scan.photons, scale=0.3, whole=False))
+        with pytest.raises(SettingsError, match=r"expected counted photons"):
+            run(scaled, tmp_path, validation="photons")
+        assert fit_module._frames_held_back(scaled, wanted(validation="auto", guard_px=30.0)) is not None

@@ -35,7 +35,7 @@ _VIEWS = ("baseline", "dense", "sparse")  # shown in this order, others after th
 _STYLES = {"test": "-", "train": "--"}
 _MARKERS = "os^Dvp*"
 _SHOWN = (
-    *("phase_ssim", "amplitude_ssim", "phase_ms_ssim", "frc_half_nyquist", "deviance_heldout"),
+    *("phase_ssim", "amplitude_ssim", "phase_ms_ssim", "complex_correlation", "frc_half_nyquist", "deviance_heldout"),
     *("infer_seconds_per_frame", "status"),
 )
 _CELL_IN = 1.75  # inches: width of a picture in the gallery

@@ -22,7 +22,9 @@ def spatial_split(
     y = positions_px[:, 0]
     cut = np.quantile(y, 1 - held_fraction)
     sides = {"training": y < cut - guard_px, "validation": y >= cut}
-    return _indexes(sides, y, guard_px, least, "lower --guard-px or change --validation-fraction")
+    return _indexes(
+        sides, y, guard_px, least, "lower --guard-px, change --validation-fraction, or set --validation photons"
+    )
 
 
 def half_split(positions_px: np.ndarray, guard_px: float, least: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -38,6 +38,7 @@ __all__ = ["Training", "fit"]
 
 _WARMUP_STEPS = 30
 _CLIP_NORM = 1.0
+_LEAST_TRAINED = 0.5  # of the frames, where validation chooses by itself what it holds back
 _LEAST_GAIN = 10.0  # log-likelihood over a flat object on all validation photons; chance alone gives about 1
 
 
@@ -138,13 +139,7 @@ class _Loop:
     def start(
         cls, scan: Scan, network_settings: NetworkSettings, settings: TrainingSettings, loader_workers: int
     ) -> "_Loop":
-        guard = settings.guard_px
-        if guard is None:
-            guard = probe_diameters_px(scan.probe)["participation"]
-        training, validation = spatial_split(
-            scan.positions_px, guard, settings.validation_fraction, least=settings.group_size
-        )
-        seen, held = held_out_photons(scan, validation, settings)
+        train, seen, held = _validated(scan, settings)
         device = usable_device(settings.device)
         network = build(network_settings, scan.window, integer_seed(settings.seed, "weights")).to(device)
         return cls(
@@ -152,7 +147,7 @@ class _Loop:
             network_settings=network_settings,
             settings=settings,
             key={"data": scan.digest(), "network": network_settings.plain(), "settings": settings.plain()},
-            train=GroupedFrames.of(scan, training, settings, "train"),
+            train=train,
             seen=seen,
             held=held,
             network=network,
@@ -285,6 +280,7 @@ class _Loop:
                 "collapsed": collapsed,
                 "n_frames": len(self.train.frames),
                 "n_groups": len(self.train.groups),
+                "validation": "frames" if self.train.scan is self.scan else "photons",
                 "threads": torch.get_num_threads(),
             },
         )
@@ -321,6 +317,43 @@ class _Loop:
         self.optimiser.load_state_dict(state["optimiser"])
         for name in ("epoch", "best_epoch", "best_loss", "best_weights", "history", "seconds"):
             setattr(self, name, state[name])
+
+
+def _validated(scan: Scan, settings: TrainingSettings) -> tuple[GroupedFrames, GroupedFrames, GroupedFrames]:
+    """What is trained on; and what validation shows to the network, and scores it on.
+
+    Raises:
+        SettingsError: too few frames for the split, or for groups; or values that are no counts can't be split.
+    """
+    held_back = _frames_held_back(scan, settings)
+    if held_back is not None:
+        training, validation = held_back
+        return (GroupedFrames.of(scan, training, settings, "train"), *held_out_photons(scan, validation, settings))
+    if not scan.photons.whole:
+        raise SettingsError(
+            "validation: expected counted photons (whole numbers) to hold some of them back, got scaled values; set"
+            " --validation frames, or give the photon scale"
+        )
+    everything = np.arange(len(scan))
+    seen, held = held_out_photons(scan, everything, settings)
+    return GroupedFrames.of(seen.scan, everything, settings, "train"), seen, held
+
+
+def _frames_held_back(scan: Scan, settings: TrainingSettings) -> tuple[np.ndarray, np.ndarray] | None:
+    """Training and validation frames, or None when photons are to be held back instead."""
+    if settings.validation == "photons":
+        return None
+    guard = settings.guard_px
+    if guard is None:
+        guard = probe_diameters_px(scan.probe)["participation"]
+    try:
+        sides = spatial_split(scan.positions_px, guard, settings.validation_fraction, least=settings.group_size)
+    except SettingsError:
+        if settings.validation == "frames":
+            raise
+        return None
+    too_dear = len(sides[0]) < _LEAST_TRAINED * len(scan) and scan.photons.whole
+    return None if settings.validation == "auto" and too_dear else sides
 
 
 def _mean(weighted: Iterable[tuple[float, int]]) -> float:

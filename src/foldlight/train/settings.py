@@ -28,8 +28,11 @@ class TrainingSettings(Settings):
     """Peak step size of Adam; warmed up, then lowered along a cosine."""
     loss: Literal["poisson", "amplitude"] = "poisson"
     """Objective: Poisson likelihood of the photons, or squared amplitude error."""
+    validation: Literal["frames", "photons", "auto"] = "frames"
+    """What early stopping looks at: `frames` held back at the largest y; `photons`, a fifth of all in every frame, for
+    scans too small to spare frames; `auto`: frames where that leaves at least half of them for training."""
     validation_fraction: float = Field(default=0.1, gt=0, lt=0.9)
-    """Part of the scan held back at the largest y for early stopping, scored on photons the network does not see."""
+    """Part of the scan that is held back, where frames are; they are scored on photons the network does not see."""
     guard_px: float | None = Field(default=None, ge=0)
     """Width of the band between training and validation frames [px]; by default the probe's participation diameter."""
     patience: int = Field(default=10, ge=1)
