@@ -64,4 +64,4 @@ def test_commands_of_the_study_are_understood(document, capsys):
             told[module] = capsys.readouterr().out
         for word in words:
             if word.startswith("--"):
-                assert f"{word} " in told[module], f"{module} has no {word}"
+                assert re.search(rf"{word}[ ,\n]", told[module]), f"{module} has no {word}"

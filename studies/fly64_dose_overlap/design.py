@@ -77,8 +77,8 @@ class EmbeddedBase(SimulationSettings):
 class NetworkTraining(TrainingSettings):
     """What of a training the design's views, seeds and neighbours leave open."""
 
-    validation: Literal["frames", "photons", "auto"] = "auto"
-    """What early stopping looks at; a sparse view has few frames to spare."""
+    validation: Literal["frames", "photons", "auto"] = "photons"
+    """What early stopping looks at: photons of every frame, as a sparse view has no frames to spare."""
     patience: int = Field(default=40, ge=1)
     """Epochs without a better validation loss before training stops."""
 

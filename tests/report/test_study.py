@@ -115,7 +115,7 @@ class TestTable:
         row = {"dose": "1000.0", "view": "dense", "split": "", "arm": "A|B", "phase_ssim": "nan", "status": "failed"}
         *_, line = study_table([row]).splitlines()
         cells = [cell.strip() for cell in line.replace("\\|", "/").strip("|").split("|")]
-        assert cells == ["1000", "dense", "", "A/B", *[""] * 6, "failed"]
+        assert cells == ["1000", "dense", "", "A/B", *[""] * 7, "failed"]
 
     def test_names_seeds_only_where_there_are_several(self):
         rows = made_up_rows()

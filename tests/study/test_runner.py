@@ -232,6 +232,8 @@ def test_a_killed_task_has_failed_and_the_others_run(study):
 
 
 RUN = (
+    # a shell starts processes in the background with SIGINT ignored, and they hand that on
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "import sys, pathlib, json; from foldlight.study.plan import Plan; from foldlight.study.runner import run_plan\n"
     "plan = Plan.parse(json.loads(pathlib.Path(sys.argv[1]).read_text()))\n"
     "run_plan(plan, plan, print, workers=1)\n"
