@@ -6,12 +6,11 @@ A job whose file is missing or whose arm fails is recorded as failed and the oth
 jobs that succeeded, of this run and of those before it.
 """
 
-import os
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock
@@ -21,10 +20,11 @@ from foldlight.core.files import read_json, write_text
 from foldlight.core.provenance import versions
 from foldlight.study.jobs import Input, Job, JobResult, run_job
 from foldlight.study.manifest import Manifest
-from studies.fly64_dose_overlap import overlap, paths, reconstruction, training
+from studies.fly64_dose_overlap import paths, training
 from studies.fly64_dose_overlap.design import BASELINE, CUSTOM, SPLITS, StudyDesign, get_study_design
+from studies.fly64_dose_overlap.frames import find_frames, records
 from studies.fly64_dose_overlap.phase import begin, dose_label, file_lists, finish, outcome_facts, run_phase, say
-from studies.fly64_dose_overlap.selection import ViewFiles, check_word, chosen_doses, missing
+from studies.fly64_dose_overlap.selection import check_word, chosen_doses, missing
 
 __all__ = [
     "MANIFEST",
@@ -195,7 +195,7 @@ def _place(design: StudyDesign, dose: float, view: str, split: str) -> tuple[flo
 
 
 def _job(c: Path, e: Path, f: Path, d: Path | None, dose: float, view: str, split: str) -> ComparisonJob:
-    data, found_by = _frames(c, e, f, d, dose, view, split)
+    data, found_by = find_frames(c, e, f, d, dose, view, split)
     bundles = {role: _bundle(e, dose, name) for role, name in _networks(view).items()}
     iterative = Input(paths.ptychi_file(f, dose, view, split), "reconstruction")
     inputs = {"data": data, **bundles, "iterative": iterative}
@@ -210,60 +210,6 @@ def _networks(view: str) -> dict[str, str]:
 def _bundle(e: Path, dose: float, view: str) -> Input:
     """The network of a view that was trained at the view's own gridsize."""
     return Input(paths.bundle(paths.model_folder(e, dose, view, 1, own_gridsize=1)), "training")
-
-
-def _frames(c: Path, e: Path, f: Path, d: Path | None, dose: float, view: str, split: str) -> tuple[Input, str]:
-    """The frames of a view and how they were found, or where they should be and where they were looked for."""
-    if d is None:
-        for manifest in (f / reconstruction.MANIFEST, e / training.MANIFEST):
-            for path in _named_in(manifest, dose, view, split):
-                if path.is_file():
-                    return Input(path, "overlap"), f"named in {manifest.name}"
-    root, found_by = (d, "--phase-d-root") if d is not None else _beside(c)
-    files = ViewFiles.of(c, root, dose, view)
-    made_by = files.made_by if d is not None or files.source != "overlap" else f"{found_by}; {files.made_by}"
-    return Input(files.data[split], made_by), found_by if files.source == "overlap" else f"{files.source}'s own frames"
-
-
-def _named_in(manifest: Path, dose: float, view: str, split: str) -> Iterator[Path]:
-    """Files that a phase's manifest names for a view and that are called as its frames are."""
-    names = {paths.view_data(Path(), dose, view, split).name}
-    if view == BASELINE:  # which may be made of phase C's own files
-        names.add(paths.patched(Path(), dose, split).name)
-    for record in _records(manifest, dose, view):
-        for given in record.get("inputs", ()):
-            path = given.get("path", "") if isinstance(given, Mapping) else ""
-            if PurePath(path).name in names:
-                yield Path(os.path.normpath(manifest.parent / path))
-
-
-def _records(manifest: Path, dose: float, view: str) -> list[Mapping[str, Any]]:
-    """What another phase noted of a view of one dose; nothing when it left no manifest that can be read."""
-    with suppress(DataError):
-        document = read_json(manifest)
-        records = document.get("jobs", ()) if isinstance(document, Mapping) else ()
-        folder = paths.dose_folder(Path(), dose)
-        return [
-            record
-            for record in records
-            if record.get("view") == view and paths.dose_folder(Path(), record.get("dose", 0)) == folder
-        ]
-    return []
-
-
-def _beside(c: Path) -> tuple[Path, str]:
-    """Phase D's root beside that of phase C, and how it was told from its neighbours."""
-    parent = Path(os.path.normpath(c / ".."))
-    usual = parent / "phase_d"
-    if usual.is_dir():
-        return usual, "phase_d beside phase C"
-    found = sorted(manifest.parent for manifest in parent.glob(f"*/{overlap.MANIFEST}"))
-    if len(found) == 1:
-        return found[0], f"{found[0].name} beside phase C holds {overlap.MANIFEST}"
-    if found:
-        names = ", ".join(root.name for root in found)
-        return usual, f"{names} beside phase C all hold {overlap.MANIFEST}, choose one by --phase-d-root"
-    return usual, f"no manifest names it and nothing beside phase C holds {overlap.MANIFEST}"
 
 
 def execute_comparison_jobs(
@@ -409,7 +355,7 @@ def _bundles_recorded(job: ComparisonJob, result: JobResult) -> bool:
     return all(
         role in result.inputs
         and result.inputs[role]["sha256"]
-        in {record.get("result", {}).get("bundle_sha256") for record in _records(job.training_manifest, job.dose, view)}
+        in {record.get("result", {}).get("bundle_sha256") for record in records(job.training_manifest, job.dose, view)}
         for role, view in _networks(job.view).items()
     )
 

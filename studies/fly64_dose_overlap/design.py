@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from foldlight.core.errors import SettingsError
 from foldlight.core.settings import Settings
 from foldlight.networks.settings import NetworkSettings
 from foldlight.reconstruct.settings import IterativeSettings
@@ -176,10 +177,10 @@ def check_neighbours(neighbours: int, gridsize: int, view: str) -> None:
     """K neighbours are enough for groups of C = gridsize^2.
 
     Raises:
-        ValueError: they are not.
+        SettingsError: they are not.
     """
     if neighbours < gridsize**2:
-        raise ValueError(f"neighbours: expected K >= C = {gridsize**2} for the view {view}, got K = {neighbours}")
+        raise SettingsError(f"neighbours: expected K >= C = {gridsize**2} for the view {view}, got K = {neighbours}")
 
 
 def get_study_design(path: Path | None = None) -> StudyDesign:

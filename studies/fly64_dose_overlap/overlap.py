@@ -16,17 +16,16 @@ from tyro.conf import arg
 
 from foldlight.core.errors import SettingsError
 from foldlight.core.files import write_json
-from foldlight.core.provenance import sha256_file
 from foldlight.core.seeds import generator
 from foldlight.io import read_scan, write_data001
 from foldlight.sampling.grouping import neighbour_groups
 from foldlight.sampling.overlap import probe_diameters_px
 from foldlight.sampling.views import METRICS_VERSION, acceptance, keep_apart, keep_fraction, overlap_metrics
 from foldlight.scan import Scan
-from foldlight.study.jobs import Input, Job, run_job
+from foldlight.study.jobs import Input, Job, file_facts, run_job
 from foldlight.study.manifest import Manifest
 from studies.fly64_dose_overlap import paths
-from studies.fly64_dose_overlap.design import CUSTOM, SPLITS, StudyDesign, View, get_study_design
+from studies.fly64_dose_overlap.design import CUSTOM, SPLITS, StudyDesign, View, check_neighbours, get_study_design
 from studies.fly64_dose_overlap.phase import begin, dose_label, file_lists, finish, outcome_facts, run_phase, say
 
 __all__ = ["MANIFEST", "Thinning", "execute_overlap_job", "generate_overlap_views", "main"]
@@ -156,7 +155,7 @@ def _record(design: StudyDesign, dose: float, view: str, thinning: Thinning, fla
     if reason:
         outcome["status"] = "skipped"
     outputs = [
-        {"role": path.stem, **_facts(path)} for path in sorted(folder.glob("*.npz")) + sorted(folder.glob("*.json"))
+        {"role": path.stem, **file_facts(path)} for path in sorted(folder.glob("*.npz")) + sorted(folder.glob("*.json"))
     ]
     return {
         "dose": dose,
@@ -168,10 +167,6 @@ def _record(design: StudyDesign, dose: float, view: str, thinning: Thinning, fla
         **file_lists(result),
         "outputs": outputs,
     }
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    return {"path": path, "sha256": sha256_file(path), "bytes": path.stat().st_size}
 
 
 def _told(record: Mapping[str, Any]) -> str:
@@ -228,7 +223,7 @@ def generate_overlap_views(
         DataError: the halves have frames of different size.
         SettingsError: a fraction or number out of range, or K < C.
     """
-    check_neighbours(design, thinning, view)
+    check_neighbours(design.neighbours, thinning.gridsize, view)
     if len({scan.window for scan in scans.values()}) > 1:
         sizes = {split: scan.window for split, scan in scans.items()}
         raise SettingsError(f"{view}: expected one frame size N in both halves, got {sizes}")
@@ -244,16 +239,6 @@ def generate_overlap_views(
         facts = {"view": view, "split": split, "gridsize": thinning.gridsize}
         write_data001(paths.view_data(output_root, dose, view, split), part, facts)
     return {"metrics": metrics}
-
-
-def check_neighbours(design: StudyDesign, thinning: Thinning, view: str) -> None:
-    """K neighbours are enough for groups of C = gridsize^2.
-
-    Raises:
-        SettingsError: they are not.
-    """
-    if design.neighbours < thinning.gridsize**2:
-        raise SettingsError(f"{view}: expected K >= C = {thinning.gridsize**2} neighbours, got K = {design.neighbours}")
 
 
 def _diameter(scan: Scan, thinning: Thinning) -> float:

@@ -25,6 +25,7 @@ __all__ = [
     "dose_label",
     "file_lists",
     "finish",
+    "job_facts",
     "outcome_facts",
     "run_phase",
     "say",
@@ -64,6 +65,11 @@ def begin(manifest: Manifest, design: StudyDesign, filters: Mapping[str, Any], f
     manifest.begin(
         {"design": design.plain(), "seeds": design.seeds.plain(), "filters": dict(filters), "flags": dict(flags)}
     )
+
+
+def job_facts(job: Any) -> dict[str, Any]:
+    """What a record says of a job before it is run: its fields, without a reason where there is none."""
+    return {name: value for name, value in vars(job).items() if name != "reason" or value is not None}
 
 
 def outcome_facts(result: JobResult) -> dict[str, Any]:

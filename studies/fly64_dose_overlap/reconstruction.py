@@ -26,6 +26,7 @@ from studies.fly64_dose_overlap.phase import (
     dose_label,
     file_lists,
     finish,
+    job_facts,
     outcome_facts,
     run_phase,
     say,
@@ -161,7 +162,7 @@ def _run_and_tell(job: PtychiJob, design: StudyDesign, flags: _Flags, manifest: 
     else:
         say(f"reconstruction [{job.label}]: {job.data_path}; log: {job.log_path}")
     if flags.dry_run:
-        manifest.record({**_identity(job), "status": "dry-run", "asked": _plain(flags)})
+        manifest.record({**job_facts(job), "status": "dry-run", "asked": _plain(flags)})
         return "dry-run" if job.reason is None else "skipped"
     record = run_ptychi_job(job, design, flags)
     manifest.record(record)
@@ -220,7 +221,7 @@ def build_ptychi_jobs(
 
 def run_ptychi_job(job: PtychiJob, design: StudyDesign, options: PtychiOptions = PtychiOptions()) -> dict[str, Any]:
     """Run a job in a process of its own; its record for the manifest. It never raises for what the job does."""
-    asked = {**_identity(job), "asked": _plain(options)}
+    asked = {**job_facts(job), "asked": _plain(options)}
     if job.reason is not None:
         return {**asked, "status": "skipped", "result": {"status": "skipped"}, "inputs": [], "outputs": []}
     outputs = {"reconstruction": _reconstruction(job), "picture": _picture(job)}
@@ -341,11 +342,6 @@ def _reconstruction(job: PtychiJob) -> Path:
 
 def _picture(job: PtychiJob) -> Path:
     return job.artifact_dir / "reconstruction.png"
-
-
-def _identity(job: PtychiJob) -> dict[str, Any]:
-    """What a record says of a job before it is run."""
-    return {name: value for name, value in vars(job).items() if name != "reason" or value is not None}
 
 
 def _plain(options: PtychiOptions) -> dict[str, Any]:

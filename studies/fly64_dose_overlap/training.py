@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from foldlight.core.errors import DataError, SettingsError
+from foldlight.core.errors import DataError
 from foldlight.io import read_scan
 from foldlight.scan import Scan
 from foldlight.study.jobs import Input, Job, run_job
@@ -26,6 +26,7 @@ from studies.fly64_dose_overlap.phase import (
     dose_label,
     file_lists,
     finish,
+    job_facts,
     outcome_facts,
     run_phase,
     say,
@@ -167,7 +168,7 @@ def _run_and_tell(job: TrainingJob, design: StudyDesign, flags: _Flags, manifest
     else:
         say(f"training [{job.label}]: gridsize {job.gridsize}, {job.train_data_path}; log: {job.log_path}")
     if flags.dry_run:
-        manifest.record({**_identity(job), "status": "dry-run", "asked": _plain(flags)})
+        manifest.record({**job_facts(job), "status": "dry-run", "asked": _plain(flags)})
         return "dry-run" if job.reason is None else "skipped"
     record = run_training_job(job, design, flags)
     manifest.record(record)
@@ -246,7 +247,7 @@ def run_training_job(
     job: TrainingJob, design: StudyDesign, options: TrainingOptions = TrainingOptions()
 ) -> dict[str, Any]:
     """Run a job in a process of its own; its record for the manifest. It never raises for what the job does."""
-    asked = {**_identity(job), "asked": _plain(options)}
+    asked = {**job_facts(job), "asked": _plain(options)}
     if job.reason is not None:
         return {**asked, "status": "skipped", "result": {"status": "skipped"}, "inputs": [], "outputs": []}
     folder, bundle = job.artifact_dir, paths.bundle(job.artifact_dir)
@@ -299,10 +300,7 @@ def execute_training_job(
     from foldlight.train.device import resolve_accelerator
     from foldlight.train.fit import fit
 
-    try:
-        check_neighbours(job.neighbours, job.gridsize, job.view)
-    except ValueError as error:
-        raise SettingsError(str(error)) from None
+    check_neighbours(job.neighbours, job.gridsize, job.view)
     device = resolve_accelerator(options.accelerator)
     scan = _training_half(job)
     settings = _settings(job, design, options, scan, device)
@@ -397,11 +395,6 @@ def _computing(threads: int, repeatable: bool) -> Iterator[dict[str, Any]]:
 
 def _threads(design: StudyDesign, options: TrainingOptions) -> int:
     return design.training.threads if options.deterministic else os.cpu_count() or 1
-
-
-def _identity(job: TrainingJob) -> dict[str, Any]:
-    """What a record says of a job before it is run."""
-    return {name: value for name, value in vars(job).items() if name != "reason" or value is not None}
 
 
 def _plain(options: TrainingOptions) -> dict[str, Any]:

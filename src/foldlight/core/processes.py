@@ -6,6 +6,8 @@ import signal
 import threading
 import time
 
+import psutil
+
 __all__ = ["die_with", "end_tree"]
 
 _WATCH_S = 0.5
@@ -31,8 +33,6 @@ def end_tree(leader: int, grace_s: float = 0.0) -> None:
         leader: process id; it may be gone already.
         grace_s: time between SIGTERM, on which a process can still tidy up, and SIGKILL [s].
     """
-    import psutil
-
     try:
         members = [psutil.Process(leader), *psutil.Process(leader).children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -57,9 +57,7 @@ def _signal_group(leader: int, number: signal.Signals) -> None:
         os.killpg(leader, number)
 
 
-def _runs(process: "psutil.Process") -> bool:  # type: ignore[name-defined]  # noqa: F821
-    import psutil
-
+def _runs(process: psutil.Process) -> bool:
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -30,7 +30,7 @@ from foldlight.scan import Scan
 from foldlight.simulate.acquire import simulate
 from foldlight.simulate.settings import SimulationSettings
 from foldlight.train.fit import fit
-from foldlight.train.settings import TrainingSettings
+from foldlight.train.settings import TrainingSettings, epochs_for
 
 __all__ = ["run_demo"]
 
@@ -135,8 +135,7 @@ def _network(settings: DemoSettings, scan: Scan, log: Say) -> Reconstruction:
     """Train on the scan, write the bundle, reconstruct from the bundle."""
     folder = settings.output / "network"
     pixels = _shortened(settings, _TRAINED_PIXELS)
-    fitting = round(pixels / (len(scan) * scan.window[0] * scan.window[1]))
-    epochs = settings.epochs or min(max(fitting, _EPOCHS[0]), _EPOCHS[1])
+    epochs = settings.epochs or epochs_for(len(scan), scan.window, pixels, *_EPOCHS)
     training = fit(
         scan,
         NetworkSettings(),

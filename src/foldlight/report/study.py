@@ -31,7 +31,6 @@ __all__ = ["Panel", "study_curves", "study_gallery", "study_table"]
 
 Plain = Mapping[str, Any]
 
-_VIEWS = ("baseline", "dense", "sparse")  # shown in this order, others after them
 _STYLES = {"test": "-", "train": "--"}
 _MARKERS = "os^Dvp*"
 _SHOWN = (
@@ -72,7 +71,7 @@ def study_curves(rows: Sequence[Plain], path: Path) -> None:
     measures = [measure for measure in _MEASURES if any(measure.value(row) is not None for row in told)]
     if not measures:
         raise DataError("study: expected rows with a dose and a score, got none; run the comparisons first")
-    views = _views(told)
+    views = list(dict.fromkeys(row.get("view") for row in told))
     figure = Figure(figsize=(2.9 * len(views) + 1.2, 2.15 * len(measures) + 1.1), layout="constrained")
     axes = figure.subplots(len(measures), len(views), squeeze=False, sharex=True, sharey="row")
     arms = _ordered({str(row["arm"]) for row in told})
@@ -264,11 +263,6 @@ def _ordered(arms: Collection[str]) -> list[str]:
     """Arms as a study lists them, others by name, the flat one last."""
     known = [*TESTED_ARMS, *sorted(set(arms) - {*TESTED_ARMS, FLAT_ARM}), FLAT_ARM]
     return [arm for arm in known if arm in arms]
-
-
-def _views(rows: Sequence[Plain]) -> list[str | None]:
-    found = list(dict.fromkeys(row.get("view") for row in rows))
-    return sorted(found, key=lambda view: _VIEWS.index(view) if view in _VIEWS else len(_VIEWS))
 
 
 def _phases(objects: Objects) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 
 @contextmanager
-def deterministic(threads: int, seed: int | None = None) -> Iterator[dict[str, Any]]:
+def deterministic(threads: int) -> Iterator[dict[str, Any]]:
     """Only deterministic algorithms of torch, on a fixed number of threads, inside a `with` block.
 
     An operation that has none raises RuntimeError rather than give other bits each time. On a CPU, foldlight gives the
@@ -27,7 +27,6 @@ def deterministic(threads: int, seed: int | None = None) -> Iterator[dict[str, A
 
     Args:
         threads: of one operation, and between operations; results repeat for the same number.
-        seed: of torch's global generators, for other code: foldlight never draws from them.
 
     Yields:
         What is in force, JSON-ready: deterministic, threads, interop_threads, cublas_workspace.
@@ -41,8 +40,6 @@ def deterministic(threads: int, seed: int | None = None) -> Iterator[dict[str, A
         _set_workspace(restored)
         _set_algorithms(restored)
         _set_threads(threads, restored)
-        if seed is not None:
-            _set_seed(seed, restored)
         yield {
             "deterministic": torch.are_deterministic_algorithms_enabled(),
             "threads": torch.get_num_threads(),
@@ -74,9 +71,3 @@ def _set_threads(threads: int, restored: ExitStack) -> None:
     torch.set_num_threads(threads)
     with suppress(RuntimeError):  # set before, or in use: it can't be changed any more
         torch.set_num_interop_threads(threads)
-
-
-def _set_seed(seed: int, restored: ExitStack) -> None:
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    restored.enter_context(torch.random.fork_rng(devices))
-    torch.manual_seed(seed)
