@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foldlight.compare.align import Gauge, align, bounding_box, centred_coordinates, own_gauge
+from foldlight.compare.align import Gauge, align, centred_coordinates, own_gauge
 from foldlight.core.errors import DataError
-from foldlight.optics.coverage import well_lit
+from foldlight.optics.coverage import bounding_box, well_lit
 
 
 def ramp_field(shape: tuple[int, int], ramp: tuple[float, float]) -> np.ndarray:

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from foldlight.compare.frc import crossing, half_bit, ring_correlation, tapered_window
+from foldlight.compare.frc import crossing, half_bit, ring_correlation
 from foldlight.optics.coverage import well_lit
+from foldlight.optics.rings import tapered_window
 
 SHAPE = (96, 112)
 

@@ -16,9 +16,9 @@ from scipy.ndimage import distance_transform_edt
 from skimage.registration import phase_cross_correlation
 
 from foldlight.core.errors import DataError
-from foldlight.optics.coverage import well_lit
+from foldlight.optics.coverage import bounding_box, well_lit
 
-__all__ = ["Gauge", "align", "bounding_box", "centred_coordinates", "own_gauge"]
+__all__ = ["Gauge", "align", "centred_coordinates", "own_gauge"]
 
 _Pair = tuple[float, float]
 
@@ -134,18 +134,6 @@ def own_gauge(
     moved = fit.moved((0.0, 0.0), ramp)
     turn = complex(np.exp(-1j * np.angle(np.sum(fit.weight * moved))))
     return turn * moved, Gauge(ramp_rad_per_px=ramp, scale=turn)
-
-
-def bounding_box(mask: np.ndarray) -> tuple[slice, slice]:
-    """Rows and columns of the smallest rectangle around a mask.
-
-    Raises:
-        DataError: the mask is empty.
-    """
-    if not mask.any():
-        raise DataError("mask: expected at least one well-lit object pixel, got none; check probe and positions")
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def centred_coordinates(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

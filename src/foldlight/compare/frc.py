@@ -9,13 +9,11 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Complex, Float
-from scipy.ndimage import distance_transform_edt
 
-from foldlight.compare.align import bounding_box
+from foldlight.optics.coverage import bounding_box
+from foldlight.optics.rings import Rings, tapered_window
 
-__all__ = ["Crossing", "RingCorrelation", "crossing", "half_bit", "ring_correlation", "tapered_window"]
-
-_TAPER = 0.125  # of the box's shorter side: the width over which the window rises at the mask's edge
+__all__ = ["Crossing", "RingCorrelation", "crossing", "half_bit", "ring_correlation"]
 
 
 @dataclass(frozen=True)
@@ -70,31 +68,16 @@ def ring_correlation(
     box = bounding_box(mask)
     window = tapered_window(mask[box])
     spectra = [np.fft.fft2(_windowed(image[box], window)) for image in (truth, estimate)]
-    frequency = 2 * np.hypot(np.fft.fftfreq(window.shape[0])[:, None], np.fft.fftfreq(window.shape[1])[None, :])
-    shorter = min(window.shape)
-    ring = np.rint(frequency * shorter / 2).astype(int).ravel()
-    last = shorter // 2
-
-    def ring_sum(values: np.ndarray) -> np.ndarray:
-        return np.bincount(ring, values.ravel(), last + 1)[1 : last + 1]
-
+    rings = Rings.of(window.shape)
     cross = spectra[0] * spectra[1].conj()
-    overlap = np.hypot(ring_sum(cross.real), ring_sum(cross.imag))
-    power = np.sqrt(ring_sum(np.abs(spectra[0]) ** 2) * ring_sum(np.abs(spectra[1]) ** 2))
+    overlap = np.hypot(rings.sum(cross.real), rings.sum(cross.imag))
+    power = np.sqrt(rings.sum(np.abs(spectra[0]) ** 2) * rings.sum(np.abs(spectra[1]) ** 2))
     return RingCorrelation(
-        nyquist=np.arange(1, last + 1) * 2 / shorter,
+        nyquist=rings.nyquist,
         correlation=np.divide(overlap, power, out=np.zeros_like(overlap), where=power > 0).clip(0, 1),
-        samples=ring_sum(np.ones(window.shape)),
+        samples=rings.samples,
         fill=float(np.sum(window**2) ** 2 / (window.size * np.sum(window**4))),
     )
-
-
-def tapered_window(mask: Bool[np.ndarray, "y x"]) -> Float[np.ndarray, "y x"]:
-    """1 inside a mask, falling to 0 at its edge (and at the array's) as a squared sine."""
-    width = max(_TAPER * min(mask.shape), 1.0)
-    depth = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    window: np.ndarray = np.sin(np.pi / 2 * np.clip(depth / width, 0, 1)) ** 2
-    return window
 
 
 def half_bit(samples: Float[np.ndarray, " ring"]) -> Float[np.ndarray, " ring"]:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Complex, Float
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
-from foldlight.compare.align import bounding_box
+from foldlight.optics.coverage import bounding_box
 
 __all__ = [
     "MS_SSIM_WEIGHTS",

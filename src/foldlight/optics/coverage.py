@@ -3,10 +3,11 @@
 import numpy as np
 import torch
 
+from foldlight.core.errors import DataError
 from foldlight.optics.forward import illumination, place_probe
 from foldlight.optics.patches import scatter
 
-__all__ = ["coverage_map", "well_lit"]
+__all__ = ["bounding_box", "coverage_map", "well_lit"]
 
 
 def coverage_map(probe: np.ndarray, positions_px: np.ndarray, canvas: tuple[int, int], block: int = 512) -> np.ndarray:
@@ -33,3 +34,15 @@ def well_lit(coverage: np.ndarray, threshold: float = 0.3) -> np.ndarray:
     """
     lit = coverage[coverage > 1e-3 * coverage.max()]
     return coverage > threshold * np.median(lit)
+
+
+def bounding_box(mask: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of the smallest rectangle around a mask.
+
+    Raises:
+        DataError: the mask is empty.
+    """
+    if not mask.any():
+        raise DataError("mask: expected at least one well-lit object pixel, got none; check probe and positions")
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

@@ -15,12 +15,12 @@ from matplotlib.figure import Figure, FigureBase
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Circle
 
-from foldlight.compare.align import bounding_box, own_gauge
+from foldlight.compare.align import own_gauge
 from foldlight.compare.metrics import phase_pair
 from foldlight.compare.table import FLAT_ARM, Comparison, Row
 from foldlight.core.errors import DataError
 from foldlight.core.files import replacing
-from foldlight.optics.coverage import coverage_map, well_lit
+from foldlight.optics.coverage import bounding_box, coverage_map, well_lit
 from foldlight.reconstruct.protocol import Ledger, Reconstruction
 from foldlight.sampling.overlap import probe_diameters_px
 from foldlight.scan import Scan

@@ -18,11 +18,11 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from foldlight.compare.align import bounding_box
 from foldlight.compare.files import Objects
 from foldlight.compare.metrics import phase_pair
 from foldlight.compare.table import FLAT_ARM
 from foldlight.core.errors import DataError
+from foldlight.optics.coverage import bounding_box
 from foldlight.report.figures import BLANK, arm_colours, phase_scale, save
 from foldlight.report.page import COLUMNS, Column
 from foldlight.study.models import TESTED_ARMS
