@@ -23,8 +23,8 @@ from foldlight.compare.metrics import phase_pair
 from foldlight.compare.table import FLAT_ARM
 from foldlight.core.errors import DataError
 from foldlight.optics.coverage import bounding_box
+from foldlight.report.columns import COLUMNS, Column
 from foldlight.report.figures import BLANK, arm_colours, phase_scale, save
-from foldlight.report.page import COLUMNS, Column
 from foldlight.study.models import TESTED_ARMS
 
 __all__ = ["Panel", "study_curves", "study_gallery", "study_table"]
