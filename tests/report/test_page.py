@@ -8,7 +8,8 @@ from foldlight.compare.table import CompareSettings, Row, compare
 from foldlight.core.errors import DataError
 from foldlight.reconstruct.protocol import Ledger
 from foldlight.report.figures import scan_picture
-from foldlight.report.page import COLUMNS, write_page
+from foldlight.report.columns import COLUMNS
+from foldlight.report.page import write_page
 
 
 class Balanced(HTMLParser):
