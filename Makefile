@@ -1,5 +1,6 @@
 # make demo    simulate (or SCAN=path), train, reconstruct, compare; leaves demo/report.html
 # make study   the dose and overlap study; PROFILE=smoke or full for less or more, STUDY="--resume" for options
+# make benchmark  quality and speed against their targets; SIZE=full for more; leaves benchmarks/results/
 # make test    lint, types, layers, tests
 # make install the environment alone, in .venv
 # TORCH=... chooses another torch build; see "Installing" in README.md
@@ -11,10 +12,11 @@ OUTPUT  ?= demo
 DEMO    ?=
 PROFILE ?= quick
 STUDY   ?=
+SIZE    ?= small
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
-.PHONY: install demo study test lint clean
+.PHONY: install demo study benchmark test lint clean
 
 install: $(READY)
 
@@ -32,9 +34,14 @@ demo: $(READY)
 study: $(READY)
 	$(BIN)/foldlight study run studies/fly64_dose_overlap --profile $(PROFILE) $(STUDY)
 
+# Quality first: it may use both cores, and timings want them idle.
+benchmark: $(READY)
+	$(BIN)/python -m benchmarks.quality --size $(SIZE)
+	$(BIN)/python -m benchmarks.speed --size $(SIZE)
+
 lint: $(READY)
-	$(BIN)/ruff check src tests studies scripts
-	$(BIN)/ruff format --check src tests studies scripts
+	$(BIN)/ruff check src tests studies scripts benchmarks
+	$(BIN)/ruff format --check src tests studies scripts benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 

@@ -63,8 +63,15 @@ def test_the_whole_way_at_tiny_size(tmp_path, capsys):
     assert float(rows["LSQML"]["phase_ssim"]) > 0.5 > float(rows["Constant"]["phase_ssim"])
     assert float(rows["Network"]["complex_correlation"]) > float(rows["Constant"]["complex_correlation"]) + 0.1
     assert rows["Network"]["deviance_heldout"] == ""
-    for name in ("comparison.png", "report.html", "frc_curves.csv"):
+    assert 0 < float(rows["LSQML"]["eta"]) < 2
+    assert not any(name.startswith("legacy_") for name in rows["LSQML"])
+    for name in ("comparison.png", "report.html", "frc_curves.csv", "residual_rings.csv", "residual_frames.csv"):
         assert (folder / name).stat().st_size > 1000
+
+    foldlight(capsys, "compare", scan, files["constant"], "--output", folder, "--limit", "off", "--legacy")
+    row = next(csv.DictReader(io.StringIO((folder / "metrics.csv").read_text())))
+    assert row["eta"] == row["limit_rmse"] == ""
+    assert float(row["legacy_phase_psnr"]) > float(row["phase_psnr"]) + 20
 
 
 def test_a_base_is_prepared_from_a_scan_or_nothing_is_left(tmp_path, capsys):
@@ -159,3 +166,20 @@ def test_two_commands_read_what_the_other_wrote(tmp_path, capsys):
     foldlight(capsys, "simulate", "--output", tmp_path / "b.npz", *TINY)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     assert json.dumps(read_scan(tmp_path / "a.npz").origin)
+
+
+def test_a_report_and_images_are_made_of_a_finished_run(tmp_path, capsys):
+    scan, flat, run = tmp_path / "scan.npz", tmp_path / "flat.npz", tmp_path / "run"
+    foldlight(capsys, "simulate", "--output", scan, *TINY)
+    foldlight(capsys, "reconstruct", scan, "--engine", "constant", "--output", flat)
+    foldlight(capsys, "compare", scan, flat, "--output", run, "--limit", "off")
+    told = foldlight(capsys, "report", run, "--output", tmp_path / "page.html", "--pixel-nm", 10)
+    assert f"report -> {tmp_path / 'page.html'}" in told
+    assert '"nm":10.0' in (tmp_path / "page.html").read_text()
+    assert "arms truth, Constant" in foldlight(capsys, "export", run, "--list")
+    foldlight(capsys, "export", run, "--what", "error", "--arm", "Constant", "--output", tmp_path / "error.tif")
+    assert (tmp_path / "error.tif").read_bytes()[:2] in {b"II", b"MM"}
+    assert "expected the folder of a study (plan.json) or of a comparison" in refusal(capsys, "report", tmp_path)
+    assert "expected the size of an object pixel" in refusal(capsys, "report", run, "--pixel-nm", -1)
+    assert "expected one of truth, Constant" in refusal(capsys, "export", run, "--output", tmp_path / "phase.png")
+    assert not (tmp_path / "phase.png").exists()

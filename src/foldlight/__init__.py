@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from foldlight.compare.table import Comparison, compare
     from foldlight.core.errors import FoldlightError
     from foldlight.io import read_scan, write_data001
+    from foldlight.optics.limit import DoseLimit, dose_limit
     from foldlight.reconstruct.constant import ConstantReconstructor
     from foldlight.reconstruct.iterative import IterativeReconstructor
+    from foldlight.reconstruct.likelihood import MaximumLikelihoodReconstructor
     from foldlight.reconstruct.neural import NeuralReconstructor
     from foldlight.reconstruct.protocol import Reconstruction, Reconstructor
     from foldlight.scan import Scan
@@ -22,14 +24,17 @@ if TYPE_CHECKING:
 _HOMES = {
     "Comparison": "foldlight.compare.table",
     "ConstantReconstructor": "foldlight.reconstruct.constant",
+    "DoseLimit": "foldlight.optics.limit",
     "FoldlightError": "foldlight.core.errors",
     "IterativeReconstructor": "foldlight.reconstruct.iterative",
+    "MaximumLikelihoodReconstructor": "foldlight.reconstruct.likelihood",
     "Model": "foldlight.bundle",
     "NeuralReconstructor": "foldlight.reconstruct.neural",
     "Reconstruction": "foldlight.reconstruct.protocol",
     "Reconstructor": "foldlight.reconstruct.protocol",
     "Scan": "foldlight.scan",
     "compare": "foldlight.compare.table",
+    "dose_limit": "foldlight.optics.limit",
     "fit": "foldlight.train.fit",
     "read_bundle": "foldlight.bundle",
     "read_scan": "foldlight.io",
@@ -41,14 +46,17 @@ _HOMES = {
 __all__ = [
     "Comparison",
     "ConstantReconstructor",
+    "DoseLimit",
     "FoldlightError",
     "IterativeReconstructor",
+    "MaximumLikelihoodReconstructor",
     "Model",
     "NeuralReconstructor",
     "Reconstruction",
     "Reconstructor",
     "Scan",
     "compare",
+    "dose_limit",
     "fit",
     "read_bundle",
     "read_scan",

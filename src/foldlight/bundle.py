@@ -50,6 +50,11 @@ class Model:
     weights: dict[str, np.ndarray]
     training: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def supervision(self) -> str:
+        """What the network learned from: `photons`, or `object` where it was shown the truth."""
+        return str(self.training.get("settings", {}).get("supervision", "photons"))
+
     def module(self, device: str = "cpu") -> nn.Module:
         """The network, ready to evaluate.
 

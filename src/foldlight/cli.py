@@ -19,8 +19,10 @@ from foldlight.core.settings import describe
 from foldlight.demo.settings import DemoSettings
 from foldlight.io.options import ReadOptions
 from foldlight.networks.settings import NetworkSettings
+from foldlight.planning.settings import PlanningSettings
 from foldlight.preparation.settings import PreparationSettings
-from foldlight.reconstruct.settings import EngineOptions
+from foldlight.reconstruct.settings import EngineOptions, LikelihoodOptions
+from foldlight.report.settings import ExportSettings
 from foldlight.simulate.settings import SimulationSettings
 from foldlight.train.settings import TrainingSettings
 
@@ -114,10 +116,10 @@ def train(
     resume: bool = False,
     threads: Threads = None,
 ) -> None:
-    """Train a network on the frames of one scan, self-supervised, and write its bundle.
+    """Train a network on the frames of one scan and write its bundle.
 
     Args:
-        scan: file to train on; its object, if any, is never looked at.
+        scan: file to train on; its object, if any, is not looked at, but with `--supervision object`.
         settings: how to train.
         network: what to train.
         options: what the file does not say.
@@ -144,30 +146,34 @@ def train(
 
 def reconstruct(
     scan: Positional[Path],
-    engine: Literal["network", "lsqml", "rpie", "dm", "constant"],
+    engine: Literal["network", "ml", "lsqml", "rpie", "dm", "constant"],
     settings: Annotated[EngineOptions, Flat] = EngineOptions(),
+    likelihood: Annotated[LikelihoodOptions, Flat] = LikelihoodOptions(),
     options: Annotated[ReadOptions, Flat] = ReadOptions(),
     model: Path | None = None,
     output: Path = Path("reconstruction.npz"),
 ) -> None:
-    """Reconstruct a scan with a trained network, with pty-chi, or as the best flat image.
+    """Reconstruct a scan with a trained network, by maximum likelihood, with pty-chi, or as the best flat image.
 
     Args:
         scan: file to reconstruct.
-        engine: `network` (needs --model), pty-chi's `lsqml`, `rpie` or `dm`, or `constant`.
+        engine: `network` (needs --model), `ml`, pty-chi's `lsqml`, `rpie` or `dm`, or `constant`.
         settings: options of the iterative engines; the network takes `--device` from here.
+        likelihood: options of `ml`.
         options: what the file does not say.
         model: bundle of the network, or the folder that `train` wrote.
-        output: NPZ to write, with a log beside it for the iterative engines.
+        output: NPZ to write, with a log beside it for pty-chi's engines.
     """
     from foldlight.io import read_scan
     from foldlight.reconstruct.engines import make_reconstructor
 
     _use_threads(settings.threads)
     found = read_scan(scan, options)
-    made = make_reconstructor(engine, settings, model, output.with_suffix(".log")).reconstruct(found)
+    made = make_reconstructor(engine, settings, model, output.with_suffix(".log"), likelihood).reconstruct(found)
     made.save(output)
     _say(*found.notes, f"{made.arm}: {made.ledger.infer_seconds:.1f} s -> {output}")
+    if not made.settings.get("convergence", {}).get("converged", True):
+        _say(f"{made.arm}: not converged, ended by the {made.settings['convergence']['ended_by']}")
 
 
 def compare(
@@ -176,18 +182,39 @@ def compare(
     options: Annotated[ReadOptions, Flat] = ReadOptions(),
     heldout: Path | None = None,
     exposure_ratio: float = 1.0,
+    limit: Literal["auto", "known", "blind", "off"] = "auto",
+    legacy: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     output: Path = Path("comparison"),
 ) -> None:
-    """Score reconstructions of one scan against its truth, or against held-out counts, and draw them.
+    """Score reconstructions of one scan against its truth, or against held-out counts; or compare two runs.
+
+    `compare SCAN RECONSTRUCTION ...` scores and draws the arms of one scan. `compare RUN_A RUN_B`, with the folders of
+    two studies, demos or comparisons, tells by how much B differs from A, and whether by more than noise.
 
     Args:
-        scan: file that was reconstructed.
-        reconstructions: files that `reconstruct` wrote, one an arm.
+        scan: file that was reconstructed, or the folder of run A.
+        reconstructions: files that `reconstruct` wrote, one an arm, or the folder of run B.
         options: what the scan file does not say.
         heldout: another exposure of the same frames, which no arm has seen.
         exposure_ratio: exposure of the held-out counts over that of the fitted ones.
-        output: folder for `metrics.csv`, `frc_curves.csv` and `comparison.png`.
+        limit: dose limit to hold the arms against where there is a truth: with a `known` probe, `blind`, or what suits
+            the arms.
+        legacy: add columns with the field's older definitions, to compare with published numbers.
+        output: folder for `metrics.csv`, `frc_curves.csv` and `comparison.png`, or for `differences.csv` and
+            `differences.png`.
     """
+    if scan.is_dir() or any(path.is_dir() for path in reconstructions):
+        scan_only = {
+            "--heldout": heldout is not None,
+            "--exposure-ratio": exposure_ratio != 1,
+            "--limit": limit != "auto",
+            "--legacy": legacy,
+            "options of the scan file": options != ReadOptions(),
+        }
+        _say(*_compare_runs(scan, reconstructions, [name for name, given in scan_only.items() if given], output))
+        return
+    from foldlight.compare.efficiency import suited_limit
+    from foldlight.compare.table import CompareSettings
     from foldlight.compare.table import compare as run
     from foldlight.io import read_scan
     from foldlight.reconstruct.protocol import Reconstruction
@@ -195,8 +222,52 @@ def compare(
 
     found = read_scan(scan, options)
     held = read_scan(heldout, options) if heldout else None
-    comparison = run(found, [Reconstruction.load(path) for path in reconstructions], held, exposure_ratio)
-    _say(*publish_comparison(output, comparison))
+    made = [Reconstruction.load(path) for path in reconstructions]
+    settings = CompareSettings(limit=suited_limit(made, found) if limit == "auto" else limit, legacy=legacy)
+    _say(*publish_comparison(output, run(found, made, held, exposure_ratio, settings)))
+
+
+def _compare_runs(first: Path, others: tuple[Path, ...], unfit: list[str], output: Path) -> list[str]:
+    """What two runs differ in, line by line."""
+    from foldlight.report.runs import publish_differences
+
+    folders = sum(path.is_dir() for path in (first, *others))
+    if (folders, len(others)) != (2, 1):
+        raise SettingsError(
+            "compare: expected a scan and its reconstructions, or the folders of two runs, got"
+            f" {len(others) + 1} paths with {folders} folders among them; give files alone, or two folders"
+        )
+    if unfit:
+        raise SettingsError(f"compare RUN_A RUN_B: expected --output alone, got {', '.join(unfit)}; leave it out")
+    return publish_differences(first, others[0], output)
+
+
+def limit(
+    scan: Positional[Path | None] = None,
+    settings: Annotated[PlanningSettings, Flat] = PlanningSettings(),
+    options: Annotated[ReadOptions, Flat] = ReadOptions(),
+    output: Path = Path("limit"),
+    threads: Threads = None,
+) -> None:
+    """Tell what any method could reach with a scan, before beam time: least errors, resolution, the dose needed.
+
+    Args:
+        scan: file whose probe, positions and object are used; without one a scan is made up from the settings.
+        settings: what to plan.
+        options: what the file does not say.
+        output: folder for `limit.png`, `limit.csv` and `limit.json`.
+        threads: CPU threads.
+    """
+    from foldlight.core.provenance import sha256_file
+    from foldlight.io import read_scan
+    from foldlight.planning.files import write_plan
+    from foldlight.planning.run import plan
+
+    _use_threads(threads)
+    found = None if scan is None else read_scan(scan, options)
+    _say(*(found.notes if found else ()))
+    source = None if scan is None else {"file": scan.name, "sha256": sha256_file(scan)}
+    _say(*write_plan(output, plan(settings, found, progress=True), source))
 
 
 def demo(
@@ -217,6 +288,41 @@ def demo(
     run_demo(settings, options, _say)
 
 
+def report(run: Positional[Path], output: Path | None = None, pixel_nm: float | None = None) -> None:
+    """Write the report of a study, a demo or a comparison: one HTML page that needs no network.
+
+    Args:
+        run: folder that `study run`, `demo` or `compare` wrote.
+        output: file to write; `report.html` in the folder when not given.
+        pixel_nm: size of an object pixel [nm], for scale bars; they are in pixels when not given.
+    """
+    from foldlight.report.page import write_report
+
+    if pixel_nm is not None and not 0 < pixel_nm < float("inf"):
+        raise SettingsError(f"pixel_nm = {pixel_nm}: expected the size of an object pixel in nm, a positive number")
+    _say(f"report -> {write_report(run, output, pixel_nm)}")
+
+
+def export(
+    run: Positional[Path],
+    settings: Annotated[ExportSettings, Flat] = ExportSettings(),
+    output: Path = Path("image.png"),
+    show: Annotated[bool, arg(name="list")] = False,
+) -> None:
+    """Write any image of a run as PNG, 32-bit TIFF or NPZ.
+
+    Args:
+        run: folder that `study run`, `demo` or `compare` wrote, or a file that `reconstruct` wrote.
+        settings: which image, and how.
+        output: file to write; its ending says how: `.png`, `.tif`, `.npz`, and `.csv` of curves.
+        show: only tell what there is.
+    """
+    from foldlight.report.export import export as write
+    from foldlight.report.export import listing
+
+    _say(*listing(run) if show else [write(run, settings, output)])
+
+
 def study_run(
     study: Positional[Path],
     profile: str = "quick",
@@ -227,6 +333,7 @@ def study_run(
     workers: int | None = None,
     design: Path | None = None,
     accelerator: Literal["auto", "cpu", "gpu", "cuda"] = "cpu",
+    repeats: int | None = None,
 ) -> None:
     """Run all phases of a study, several jobs at a time, and show the table of its results.
 
@@ -240,6 +347,7 @@ def study_run(
         workers: jobs at a time; as many as there are cores for when not given.
         design: settings file instead of a profile.
         accelerator: where networks and pty-chi compute; on a CPU results repeat to the bit.
+        repeats: times that the study is made, each with seeds of its own; as the design says when not given.
     """
     from foldlight.report.publish import publish_study
     from foldlight.study.plan import ask_plan, parse_filters, profile_file
@@ -249,6 +357,7 @@ def study_run(
     root = output or _study_output(study, chosen.stem)
     base = [] if base_npz is None else ["--base-npz", base_npz.resolve()]
     words = ["--output-root", root.resolve(), "--design", chosen.resolve(), "--accelerator", accelerator, *base]
+    words += [] if repeats is None else ["--repeats", repeats]
     plan = ask_plan(study, list(map(str, words)))
     part = plan.only(parse_filters(only))
     try:
@@ -263,7 +372,7 @@ def study_run(
 
 
 def study_status(path: Positional[Path] = Path("outputs"), profile: str = "quick") -> None:
-    """Tell what of a study is done, running, failed, blocked, stale, interrupted or missing, and why.
+    """Tell what of a study is done, skipped, running, failed, blocked, stale, interrupted or missing, and why.
 
     Args:
         path: folder that a study was run into, folder of the study, or folder with the outputs of several.
@@ -305,7 +414,10 @@ _VERBS: dict[str, Callable[..., Any]] = {
     "train": train,
     "reconstruct": reconstruct,
     "compare": compare,
+    "limit": limit,
     "demo": demo,
+    "report": report,
+    "export": export,
     "study": study,
 }
 _STUDY_VERBS: dict[str, Callable[..., Any]] = {"run": study_run, "status": study_status}

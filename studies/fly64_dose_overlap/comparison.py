@@ -21,7 +21,7 @@ from foldlight.core.provenance import versions
 from foldlight.study.jobs import Input, Job, JobResult, run_job
 from foldlight.study.manifest import Manifest
 from studies.fly64_dose_overlap import paths, training
-from studies.fly64_dose_overlap.design import BASELINE, CUSTOM, SPLITS, StudyDesign, get_study_design
+from studies.fly64_dose_overlap.design import BASELINE, CUSTOM, SPLITS, SUPERVISED, StudyDesign, get_study_design
 from studies.fly64_dose_overlap.frames import find_frames, records
 from studies.fly64_dose_overlap.phase import begin, dose_label, file_lists, finish, outcome_facts, run_phase, say
 from studies.fly64_dose_overlap.selection import check_word, chosen_doses, missing
@@ -59,7 +59,8 @@ class ComparisonJob:
         split: `train` or `test`.
         inputs: by role, and none needs to exist: `data`, the frames that every arm sees; `pinn`, the bundle of the
             view's network, absent in the view whose network is the baseline; `baseline`, the bundle of the network of
-            single frames of the same dose; `iterative`, the reconstruction of the engine.
+            single frames of the same dose; `supervised`, that of the network that was shown the true object, where
+            there is one; `iterative`, the reconstruction of the engine.
         data_found_by: how the frames were found, in words.
         training_manifest: where the digests of the bundles were noted when they were made.
     """
@@ -98,6 +99,8 @@ class _Flags:
     """Where the networks run: auto, cpu, gpu, cuda or cuda:N."""
     dry_run: bool = False
     """Only tell what would be compared, and which files are missing."""
+    repeat: int = 0
+    """Which repeat of the study: 0 has the design's seeds, each further one seeds of its own."""
     design: Path | None = None
     """TOML or YAML file with the design."""
 
@@ -112,7 +115,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(flags: _Flags) -> int:
-    design = get_study_design(flags.design)
+    design = get_study_design(flags.design, flags.repeat)
     jobs = build_comparison_jobs(
         flags.phase_c_root,
         flags.phase_e_root,
@@ -126,7 +129,8 @@ def _run(flags: _Flags) -> int:
     filters = {name: getattr(flags, name) for name in _KEY}
     _warn_of_unmatched(filters, jobs, flags.phase_c_root)
     manifest = _manifest(flags.artifact_root, design)
-    begin(manifest, design, filters, {name: value for name, value in vars(flags).items() if name not in _KEY})
+    asked = {name: value for name, value in vars(flags).items() if name not in {*_KEY, "repeat"}}
+    begin(manifest, design, filters, asked, flags.repeat)
     statuses = _execute(jobs, manifest, design, flags.timeout, flags.accelerator, flags.dry_run)
     return finish(manifest, statuses, "comparison")
 
@@ -177,7 +181,7 @@ def build_comparison_jobs(
     splits = set(SPLITS) & (_several(split_filter) or set(SPLITS))
     keys = [(dose, view, split) for dose in doses for view in views for split in splits]
     keys.sort(key=lambda key: _place(design, *key))
-    return [_job(*roots, phase_d_root, *key) for key in keys]
+    return [_job(*roots, phase_d_root, *key, design.supervised) for key in keys]
 
 
 def _several(given: Any) -> set[Any]:
@@ -194,9 +198,14 @@ def _place(design: StudyDesign, dose: float, view: str, split: str) -> tuple[flo
     return dose, -(1.0 if asked is None else asked), view, SPLITS.index(split)
 
 
-def _job(c: Path, e: Path, f: Path, d: Path | None, dose: float, view: str, split: str) -> ComparisonJob:
+def _job(
+    c: Path, e: Path, f: Path, d: Path | None, dose: float, view: str, split: str, supervised: bool
+) -> ComparisonJob:
     data, found_by = find_frames(c, e, f, d, dose, view, split)
     bundles = {role: _bundle(e, dose, name) for role, name in _networks(view).items()}
+    taught = Input(paths.bundle(paths.supervised_folder(e, dose)), "training")
+    if supervised and taught.path.is_file():  # frames without a true object taught nobody
+        bundles["supervised"] = taught
     iterative = Input(paths.ptychi_file(f, dose, view, split), "reconstruction")
     inputs = {"data": data, **bundles, "iterative": iterative}
     return ComparisonJob(dose, view, split, inputs, found_by, e / training.MANIFEST)
@@ -220,6 +229,7 @@ def execute_comparison_jobs(
     timeout_s: float = _TIME_LIMIT_S,
     accelerator: str = "cpu",
     dry_run: bool = False,
+    repeat: int = 0,
 ) -> dict[str, Any]:
     """Run jobs one after the other, each in a process of its own, and return the manifest that records them.
 
@@ -230,10 +240,11 @@ def execute_comparison_jobs(
         timeout_s: wall time after which a job is ended [s].
         accelerator: where the networks run.
         dry_run: record what would be compared, and compare nothing.
+        repeat: which one of the study the design's seeds are of.
     """
     design = get_study_design() if design is None else design
     manifest = _manifest(artifact_root, design)
-    begin(manifest, design, {}, {"timeout": timeout_s, "accelerator": accelerator, "dry_run": dry_run})
+    begin(manifest, design, {}, {"timeout": timeout_s, "accelerator": accelerator, "dry_run": dry_run}, repeat)
     _execute(jobs, manifest, design, timeout_s, accelerator, dry_run)
     return manifest.read()
 
@@ -322,8 +333,11 @@ def _record(
             "metrics": folder / METRICS,
             "metrics_json": folder / "metrics.json",
             "frc_curves": folder / "frc_curves.csv",
+            "residual_rings": folder / "residual_rings.csv",
+            "residual_frames": folder / "residual_frames.csv",
             "objects": folder / "reconstructions.npz",
             "picture": folder / "comparison.png",
+            "record": folder / "record.json",
             "page": folder / "report.html",
         },
         log_path=folder / "comparison.log",
@@ -356,7 +370,8 @@ def _bundles_recorded(job: ComparisonJob, result: JobResult) -> bool:
         role in result.inputs
         and result.inputs[role]["sha256"]
         in {record.get("result", {}).get("bundle_sha256") for record in records(job.training_manifest, job.dose, view)}
-        for role, view in _networks(job.view).items()
+        for role, view in {"pinn": job.view, "baseline": BASELINE, "supervised": SUPERVISED}.items()
+        if role in job.inputs
     )
 
 
@@ -404,17 +419,20 @@ def execute_comparison_job(
         given.get("pinn"),
         given["baseline"],
         given["iterative"],
-        CompareSettings(ms_ssim_sigma=checked.metrics.ms_ssim_sigma),
+        CompareSettings(ms_ssim_sigma=checked.metrics.ms_ssim_sigma, limit=checked.metrics.limit),
         heldout=heldout,
         exposure_ratio=1.0,
         device=resolve_accelerator(accelerator),
+        supervised=given.get("supervised"),
+        noise_draws=checked.metrics.noise_draws,
+        seed=checked.seeds.simulation,
     ).labelled(dose=dose, view=view, split=split, seed=checked.seeds.grouping)
     drawn = None if heldout is None else heldout.digest()
     facts = {
         "job": {"dose": dose, "view": view, "split": split, "seed": checked.seeds.grouping},
         "data": {"file": given["data"].name, "sha256 of what every method saw": comparison.data_sha256},
         "held-out counts": {"seed": checked.seeds.simulation, "sha256": drawn or "none, as there is no truth"},
-        "metrics": comparison.settings.plain(),
+        "metrics": {**comparison.settings.plain(), "noise draws": checked.metrics.noise_draws},
         "versions": versions(),
     }
     say(*publish_comparison(Path(folder), comparison, facts, scan.notes))

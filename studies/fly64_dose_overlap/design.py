@@ -16,6 +16,7 @@ __all__ = [
     "BASELINE",
     "CUSTOM",
     "SPLITS",
+    "SUPERVISED",
     "MetricSettings",
     "Seeds",
     "StudyDesign",
@@ -29,8 +30,11 @@ BASELINE = "baseline"
 """The view that passes the whole split through; its model is the arm `Baseline` of every comparison."""
 CUSTOM = "custom"
 """The view that is described by flags instead of by the design."""
+SUPERVISED = "supervised"
+"""What a training is asked for by that shows the true object to a network, on the frames of the view `baseline`."""
 
-_GIVEN_BY_DESIGN = ("gridsize", "neighbours", "groups", "epochs", "seed", "device")
+_GIVEN_BY_DESIGN = ("gridsize", "neighbours", "groups", "epochs", "seed", "device", "supervision")
+_SEEDS_APART = 1000  # between two repeats
 
 
 class Seeds(Settings):
@@ -60,6 +64,10 @@ class MetricSettings(Settings):
     """Standard deviation of the MS-SSIM window [px]."""
     frc_threshold: float = Field(default=0.5, ge=0.5, le=0.5)
     """Ring correlation whose crossing is the resolution: 0.5, after which the column `frc_half_nyquist` is named."""
+    limit: Literal["off", "known", "blind"] = "known"
+    """What the dose limit takes as given: the probe, or nothing (`blind`); `off` leaves the limit out."""
+    noise_draws: int = Field(default=2, ge=1)
+    """Exposures that each network reconstructs, the one that is scored among them; two or more tell its bias."""
 
 
 class EmbeddedBase(SimulationSettings):
@@ -134,6 +142,8 @@ class StudyDesign(Settings):
     """Mean photons per frame."""
     seeds: Seeds = Seeds()
     """Root seeds."""
+    repeats: int = Field(default=1, ge=1)
+    """Times that the whole study is made, each with seeds of its own; spreads and verdicts need several."""
     neighbours: int = Field(default=7, ge=1)
     """K, the nearest frames that groups are drawn from."""
     views: dict[str, View] = Field(
@@ -154,6 +164,8 @@ class StudyDesign(Settings):
     """How networks are trained."""
     reconstruction: Engine = Engine()
     """The iterative arm."""
+    supervised: bool = True
+    """One arm more: the network of single frames, trained on the true object instead of on photons."""
     time_limit_s: float = Field(default=4 * 3600, gt=0)
     """After which a training or an iterative reconstruction is ended [s]."""
 
@@ -162,11 +174,25 @@ class StudyDesign(Settings):
         folders = [int(dose) for dose in self.doses]
         if len(set(folders)) < len(folders):
             raise ValueError(f"doses: expected doses that differ in their whole photons, got {self.doses}")
-        if not self.views or CUSTOM in self.views:
-            raise ValueError(f"views: expected one or more, none named {CUSTOM!r}, got {sorted(self.views)}")
+        if not self.views or {CUSTOM, SUPERVISED} & set(self.views):
+            taken = f"none named {CUSTOM!r} or {SUPERVISED!r}"
+            raise ValueError(f"views: expected one or more, {taken}, got {sorted(self.views)}")
         for name, view in self.views.items():
             check_neighbours(self.neighbours, view.gridsize, name)
         return self
+
+    def repeated(self, number: int) -> "StudyDesign":
+        """The design of a repeat: every seed 1000 further on for each repeat before it; repeat 0 is the design itself.
+
+        Raises:
+            SettingsError: the number is negative.
+        """
+        if number < 0:
+            raise SettingsError(f"--repeat {number}: expected 0 or more")
+        step = _SEEDS_APART * number
+        seeds = Seeds(**{name: seed + step for name, seed in self.seeds.plain().items()})
+        engine = self.reconstruction.model_copy(update={"seed": self.reconstruction.seed + step})
+        return self.model_copy(update={"seeds": seeds, "reconstruction": engine})
 
     def dose_list(self, wanted: tuple[float, ...] | None) -> tuple[float, ...]:
         """The doses asked for, or those of the design, rising."""
@@ -183,10 +209,10 @@ def check_neighbours(neighbours: int, gridsize: int, view: str) -> None:
         raise SettingsError(f"neighbours: expected K >= C = {gridsize**2} for the view {view}, got K = {neighbours}")
 
 
-def get_study_design(path: Path | None = None) -> StudyDesign:
-    """The built-in design, or that of a TOML or YAML file.
+def get_study_design(path: Path | None = None, repeat: int = 0) -> StudyDesign:
+    """The built-in design, or that of a TOML or YAML file, with the seeds of a repeat.
 
     Raises:
-        SettingsError: the file is missing, or a field is unknown or out of its range.
+        SettingsError: the file is missing, a field is unknown or out of its range, or the repeat is negative.
     """
-    return StudyDesign() if path is None else StudyDesign.read(path)
+    return (StudyDesign() if path is None else StudyDesign.read(path)).repeated(repeat)

@@ -45,6 +45,8 @@ class _Flags:
     """Photons per frame; those of the design when not given."""
     new_positions: int | None = None
     """Draw this many uniform random positions instead of keeping those of the base."""
+    repeat: int = 0
+    """Which repeat of the study: 0 has the design's seeds, each further one seeds of its own."""
     design: Path | None = None
     """TOML or YAML file with the design."""
 
@@ -55,11 +57,12 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(flags: _Flags) -> int:
-    design = get_study_design(flags.design)
+    design = get_study_design(flags.design, flags.repeat)
     if flags.base_npz is not None and not flags.base_npz.is_file():
         raise DataError(f"{flags.base_npz}: expected a base file, found none; {_HOW_TO_GET_ONE}")
     manifest = Manifest(flags.output_root / MANIFEST, "generation", ("dose",))
-    begin(manifest, design, {"doses": flags.doses}, {"base_npz": flags.base_npz, "new_positions": flags.new_positions})
+    given = {"base_npz": flags.base_npz, "new_positions": flags.new_positions, "repeats_differ_in": _differences(flags)}
+    begin(manifest, design, {"doses": flags.doses}, given, flags.repeat)
     statuses = []
     for dose in design.dose_list(flags.doses):
         record = _record(design, dose, flags)
@@ -68,6 +71,14 @@ def _run(flags: _Flags) -> int:
         said = record.get("error") or f"{record['result']['dose_measured']:.6g} photons a frame counted"
         say(f"generation [dose={dose_label(dose)}]: {record['status']}: {said}")
     return finish(manifest, statuses, "generation")
+
+
+def _differences(flags: _Flags) -> str:
+    """What two repeats do not share, in words."""
+    own = ["photons", "thinning", "networks", "engine seeds"]
+    if flags.base_npz is None:
+        return ", ".join(["object", "positions", *own])
+    return ", ".join([*([] if flags.new_positions is None else ["positions"]), *own])
 
 
 def _record(design: StudyDesign, dose: float, flags: _Flags) -> dict[str, Any]:

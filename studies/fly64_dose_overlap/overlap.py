@@ -74,6 +74,8 @@ class _Flags:
     gridsize: Annotated[Literal[1, 2] | None, arg(help="View `custom`: 1, or 2 for groups of four.")] = None
     probe_diameter_px: float | None = None
     """D of the probe's disc, instead of its participation diameter."""
+    repeat: int = 0
+    """Which repeat of the study: 0 has the design's seeds, each further one seeds of its own."""
     design: Path | None = None
     """TOML or YAML file with the design."""
 
@@ -84,19 +86,20 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(flags: _Flags) -> int:
-    design = get_study_design(flags.design)
+    design = get_study_design(flags.design, flags.repeat)
     wanted = _thinnings(flags, design)
     manifest = Manifest(flags.output_root / MANIFEST, "overlap", ("dose", "view"))
     explicit = {name: getattr(flags, name) for name in ("s_img", "n_groups", "gridsize", "probe_diameter_px")}
-    begin(manifest, design, {"doses": flags.doses, "views": list(wanted)}, explicit)
-    statuses = []
+    begin(manifest, design, {"doses": flags.doses, "views": list(wanted)}, explicit, flags.repeat)
+    statuses, reasons = [], []
     for dose in design.dose_list(flags.doses):
         for view, thinning in wanted.items():
             record = _record(design, dose, view, thinning, flags)
             manifest.record(record)
             statuses.append(record["status"])
+            reasons += [record["reason"]] if "reason" in record else []
             say(f"overlap [{view}/dose={dose_label(dose)}]: {record['status']}: {_told(record)}")
-    return finish(manifest, statuses, "overlap")
+    return finish(manifest, statuses, "overlap", reasons)
 
 
 def _thinnings(flags: _Flags, design: StudyDesign) -> dict[str, Thinning]:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from studies.fly64_dose_overlap.design import SUPERVISED
+
 __all__ = [
     "base_file",
     "bundle",
@@ -12,10 +14,17 @@ __all__ = [
     "patched",
     "ptychi_file",
     "reconstruction_folder",
+    "repeat_root",
+    "supervised_folder",
     "view_data",
     "view_folder",
     "view_metrics",
 ]
+
+
+def repeat_root(root: Path, repeat: int) -> Path:
+    """Folder with the phases of a repeat: the study's own for the first, `repeat_1` in it for the second."""
+    return root / f"repeat_{repeat}" if repeat else root
 
 
 def dose_folder(root: Path, dose: float) -> Path:
@@ -57,6 +66,11 @@ def view_metrics(phase_d: Path, dose: float, view: str, split: str) -> Path:
 def model_folder(phase_e: Path, dose: float, view: str, gridsize: int, own_gridsize: int) -> Path:
     """A network's folder: the view's own, or one marked `_gs<k>` when it was trained at another gridsize."""
     return dose_folder(phase_e, dose) / (view if gridsize == own_gridsize else f"{view}_gs{gridsize}")
+
+
+def supervised_folder(phase_e: Path, dose: float, gridsize: int = 1) -> Path:
+    """Folder of the network that was trained on the true object."""
+    return dose_folder(phase_e, dose) / SUPERVISED / f"gs{gridsize}"
 
 
 def bundle(model: Path) -> Path:

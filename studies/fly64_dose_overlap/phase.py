@@ -14,6 +14,7 @@ import tyro
 from foldlight.core.errors import FoldlightError, SettingsError
 from foldlight.study.jobs import JobResult
 from foldlight.study.manifest import COMMANDS_DOCUMENT, Manifest
+from foldlight.study.skipping import tell_skipped
 from studies.fly64_dose_overlap.design import StudyDesign
 
 __all__ = [
@@ -57,13 +58,29 @@ def dose_label(dose: float) -> str:
     return next(text for digits in range(17) if float(text := f"{dose:.{digits}e}") == dose)
 
 
-def begin(manifest: Manifest, design: StudyDesign, filters: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
-    """Note a run in its manifest; a commands document that is named and not there earns a warning."""
+def begin(
+    manifest: Manifest, design: StudyDesign, filters: Mapping[str, Any], flags: Mapping[str, Any], repeat: int = 0
+) -> None:
+    """Note a run in its manifest; a commands document that is named and not there earns a warning.
+
+    Raises:
+        SettingsError: the folder holds jobs of another repeat, which have the same names.
+    """
+    known = manifest.read()
+    held = known.get("repeat", 0)
+    if known["jobs"] and held != repeat:
+        raise SettingsError(f"--repeat {repeat}: expected a folder of its own, but {manifest.path} is of repeat {held}")
     named = os.environ.get(COMMANDS_DOCUMENT)
     if named and not Path(named).is_file():
         sys.stderr.write(f"warning: {COMMANDS_DOCUMENT} = {named}: expected a file, found none\n")
     manifest.begin(
-        {"design": design.plain(), "seeds": design.seeds.plain(), "filters": dict(filters), "flags": dict(flags)}
+        {
+            "design": design.plain(),
+            "seeds": design.seeds.plain(),
+            "repeat": repeat,
+            "filters": dict(filters),
+            "flags": dict(flags),
+        }
     )
 
 
@@ -94,9 +111,18 @@ def file_lists(result: JobResult) -> dict[str, Any]:
     }
 
 
-def finish(manifest: Manifest, statuses: Sequence[str], what: str) -> int:
-    """Say how a run went and return its exit code; the statuses are those of this run's jobs."""
+def finish(manifest: Manifest, statuses: Sequence[str], what: str, reasons: Sequence[str] = ()) -> int:
+    """Say how a run went and return its exit code.
+
+    Args:
+        manifest: of the phase.
+        statuses: those of this run's jobs.
+        what: the phase, in words.
+        reasons: why jobs were skipped; when all were, whoever runs the study is told.
+    """
     if not statuses or set(statuses) == {"skipped"}:
+        if reasons:
+            tell_skipped("; ".join(dict.fromkeys(reasons)))
         say(f"nothing to do: no {what} matched, or all were skipped; see {manifest.path}")
         return NOTHING
     counts = ", ".join(f"{statuses.count(word)} {word}" for word in dict.fromkeys(statuses))

@@ -1,4 +1,4 @@
-"""The study as a list of commands: one for each phase, dose, view and split.
+"""The study as a list of commands: one for each repeat, phase, dose, view and split.
 
 `python -m studies.fly64_dose_overlap.plan --output-root ROOT [--design FILE] [--base-npz FILE]` prints it as JSON.
 """
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from foldlight.study.plan import Plan, Task
 from studies.fly64_dose_overlap import paths
-from studies.fly64_dose_overlap.design import BASELINE, SPLITS, StudyDesign, get_study_design
+from studies.fly64_dose_overlap.design import BASELINE, SPLITS, SUPERVISED, StudyDesign, get_study_design
 from studies.fly64_dose_overlap.phase import run_phase, say
 
 __all__ = ["main", "study_plan"]
@@ -21,8 +21,13 @@ Accelerator = Literal["auto", "cpu", "gpu", "cuda"]
 
 _WEIGHTS = {"generation": 2.0, "overlap": 1.0, "training": 10.0, "reconstruction": 4.0, "comparison": 3.0}
 
+_COMPARED = (
+    *("metrics.csv", "metrics.json", "frc_curves.csv", "residual_rings.csv", "residual_frames.csv"),
+    *("reconstructions.npz", "comparison.png"),
+)
+
 # What of the design a phase never sees, so that a change of it leaves its results valid.
-_NEVER = {"doses", "views", "time_limit_s"}
+_NEVER = {"doses", "views", "repeats", "supervised", "time_limit_s"}
 _UNSEEN = {
     "generation": {*_NEVER, "training", "reconstruction", "metrics"},
     "overlap": {*_NEVER, "training", "reconstruction", "metrics"},
@@ -46,6 +51,8 @@ class _Flags:
     """Where networks and the iterative engine compute; only a CPU repeats to the bit."""
     timeout: float = 600.0
     """Time limit of a comparison [s]."""
+    repeats: int | None = None
+    """Times that the study is made; those of the design when not given."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -55,6 +62,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _run(flags: _Flags) -> int:
     design = get_study_design(flags.design)
+    if flags.repeats is not None:
+        design = StudyDesign.parse({**design.plain(), "repeats": flags.repeats}, "--repeats")
     plan = study_plan(design, flags.output_root, flags.design, flags.base_npz, flags.accelerator, flags.timeout)
     say(json.dumps(plan.plain(), indent=1))
     return 0
@@ -71,33 +80,34 @@ def study_plan(
     """All commands of the study.
 
     Args:
-        design: what is varied; its doses and views become tasks.
-        root: folder for everything; each phase has a folder of its own in it.
+        design: what is varied; its doses, views and repeats become tasks.
+        root: folder for everything; each phase has a folder of its own in it, and each repeat but the first its own
+            set of them.
         design_file: where the design came from, for the commands; None for the built-in one.
         base_npz: base file; without one the design's embedded base is simulated.
         accelerator: where networks and the iterative engine compute.
         timeout_s: time limit of a comparison [s].
     """
     files = (design_file and design_file.resolve(), base_npz and base_npz.resolve())
-    study = _Study(design, root.resolve(), *files, accelerator)
-    tasks = [
-        *(study.generation(dose) for dose in design.doses),
-        *(study.overlap(dose, view) for dose, view in study.views()),
-        *(study.training(dose, view) for dose, view in study.views()),
-        *(study.reconstruction(dose, view, split) for dose, view in study.views() for split in SPLITS),
-        *(study.comparison(dose, view, split, timeout_s) for dose, view in study.views() for split in SPLITS),
+    whole = root.resolve()
+    repeats = [
+        _Repeat(number, design.repeated(number), paths.repeat_root(whole, number), *files, accelerator)
+        for number in range(design.repeats)
     ]
     return Plan(
         title=__package__.rsplit(".", maxsplit=1)[-1],
-        root=study.root,
+        root=whole,
         working_directory=Path(__file__).resolve().parents[2],
-        tasks=tuple(tasks),
-        table=study.g / "metrics.csv",
+        tasks=tuple(task for repeat in repeats for task in repeat.tasks(timeout_s)),
+        tables=tuple(repeat.g / "metrics.csv" for repeat in repeats),
     )
 
 
 @dataclass(frozen=True)
-class _Study:
+class _Repeat:
+    """The whole study once, with its own seeds in its own folder."""
+
+    number: int
     design: StudyDesign
     root: Path
     design_file: Path | None
@@ -109,6 +119,22 @@ class _Study:
     e = property(lambda self: self.root / "phase_e")
     f = property(lambda self: self.root / "phase_f")
     g = property(lambda self: self.root / "phase_g")
+
+    def tasks(self, timeout_s: float) -> Iterator[Task]:
+        """Every task, phase by phase."""
+        yield from (self.generation(dose) for dose in self.design.doses)
+        yield from (self.overlap(dose, view) for dose, view in self.views())
+        yield from (self.training(dose, view) for dose, view in self.views())
+        if self.supervised:
+            yield from (self.training(dose, SUPERVISED) for dose in self.design.doses)
+        halves = [(dose, view, split) for dose, view in self.views() for split in SPLITS]
+        yield from (self.reconstruction(*half) for half in halves)
+        yield from (self.comparison(*half, timeout_s) for half in halves)
+
+    @property
+    def supervised(self) -> bool:
+        """One network more is trained, on the frames of the baseline; what phase C makes always knows its object."""
+        return self.design.supervised and BASELINE in self.design.views
 
     def views(self) -> Iterator[tuple[float, str]]:
         """Every dose and view."""
@@ -131,20 +157,21 @@ class _Study:
         return self._task(
             [*roots, "--doses", dose, "--views", view],
             {"phase": "overlap", "dose": dose, "view": view},
-            needs=[_name("generation", dose)],
+            needs=[self._name("generation", dose)],
             inputs=[paths.patched(self.c, dose, split) for split in SPLITS],
             outputs=[path(self.d, dose, view, split) for path in made for split in SPLITS],
         )
 
     def training(self, dose: float, view: str) -> Task:
-        """Train a view's network."""
+        """Train a view's network, or the supervised one."""
         roots = ["--phase-c-root", self.c, "--phase-d-root", self.d, "--artifact-root", self.e]
         chosen = ["--dose", dose, "--view", view]
+        data = BASELINE if view == SUPERVISED else view
         return self._task(
             [*roots, *chosen, *self._device(), "--deterministic", "--num-workers", 0],
             {"phase": "training", "dose": dose, "view": view},
-            needs=[_name("overlap", dose, view)],
-            inputs=[paths.view_data(self.d, dose, view, split) for split in SPLITS],
+            needs=[self._name("overlap", dose, data)],
+            inputs=[paths.view_data(self.d, dose, data, split) for split in SPLITS],
             outputs=[self._bundle(dose, view)],
             threads=self.design.training.threads,
         )
@@ -155,7 +182,7 @@ class _Study:
         return self._task(
             [*roots, "--dose", dose, "--view", view, "--split", split, *self._device()],
             {"phase": "reconstruction", "dose": dose, "view": view, "split": split},
-            needs=[_name("overlap", dose, view)],
+            needs=[self._name("overlap", dose, view)],
             inputs=[paths.view_data(self.d, dose, view, split)],
             outputs=[paths.ptychi_file(self.f, dose, view, split)],
             threads=self.design.reconstruction.threads or 1,
@@ -166,15 +193,16 @@ class _Study:
         roots = ["--phase-c-root", self.c, "--phase-d-root", self.d, "--phase-e-root", self.e]
         roots += ["--phase-f-root", self.f, "--artifact-root", self.g]
         chosen = ["--dose", dose, "--view", view, "--split", split, "--timeout", timeout_s]
-        networks = dict.fromkeys([view, BASELINE] if BASELINE in self.design.views else [view])
+        others = [*([BASELINE] if BASELINE in self.design.views else []), *([SUPERVISED] if self.supervised else [])]
+        networks = dict.fromkeys([view, *others])
         folder = paths.comparison_folder(self.g, dose, view, split)
         return self._task(
             [*roots, *chosen, *self._device()],
             {"phase": "comparison", "dose": dose, "view": view, "split": split},
             needs=[
-                *(_name("training", dose, network) for network in networks),
-                _name("reconstruction", dose, view, split),
-                _name("overlap", dose, view),
+                *(self._name("training", dose, network) for network in networks),
+                self._name("reconstruction", dose, view, split),
+                self._name("overlap", dose, view),
             ],
             inputs=[
                 *(self._bundle(dose, network) for network in networks),
@@ -182,15 +210,15 @@ class _Study:
                 paths.view_data(self.d, dose, view, split),
                 paths.view_metrics(self.d, dose, view, split),
             ],
-            outputs=[
-                folder / name for name in ("metrics.csv", "metrics.json", "reconstructions.npz", "comparison.png")
-            ],
+            outputs=[folder / name for name in _COMPARED],
         )
 
     def _device(self) -> list[str]:
         return ["--accelerator", self.accelerator]
 
     def _bundle(self, dose: float, view: str) -> Path:
+        if view == SUPERVISED:
+            return paths.bundle(paths.supervised_folder(self.e, dose))
         gridsize = self.design.views[view].gridsize
         return paths.bundle(paths.model_folder(self.e, dose, view, gridsize, gridsize))
 
@@ -198,21 +226,22 @@ class _Study:
         phase, view = str(labels["phase"]), labels.get("view")
         settings = self.design.model_dump(mode="json", exclude=_UNSEEN[phase])
         if view is not None:
-            settings["view"] = self.design.views[view].plain()
+            settings["view"] = self.design.views[BASELINE if view == SUPERVISED else view].plain()
+        repeat = ["--repeat", self.number] if self.number else []  # the first keeps the command it always had
         design = [] if self.design_file is None else ["--design", self.design_file]
         return Task(
-            name=_name(*labels.values()),
+            name=self._name(*labels.values()),
             module=f"{__package__}.{phase}",
-            arguments=tuple(str(word) for word in [*arguments, *design]),
+            arguments=tuple(str(word) for word in [*arguments, *repeat, *design]),
             settings=settings,
-            labels=labels,
+            labels={**labels, "repeat": self.number},
             weight=_WEIGHTS[phase],
             **facts,
         )
 
-
-def _name(phase: str, dose: float, *rest: str) -> str:
-    return "/".join([phase, f"dose_{int(dose)}", *rest])
+    def _name(self, phase: str, dose: float, *rest: str) -> str:
+        repeat = [f"repeat_{self.number}"] if self.number else []
+        return "/".join([*repeat, phase, f"dose_{int(dose)}", *rest])
 
 
 if __name__ == "__main__":

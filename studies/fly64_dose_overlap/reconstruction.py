@@ -94,6 +94,8 @@ class _Flags(PtychiOptions):
     """A view without data is skipped instead of failed."""
     dry_run: bool = False
     """Only tell what would be reconstructed."""
+    repeat: int = 0
+    """Which repeat of the study: 0 has the design's seeds, each further one seeds of its own."""
     design: Path | None = None
     """TOML or YAML file with the design."""
 
@@ -136,10 +138,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(flags: _Flags) -> int:
-    design = get_study_design(flags.design)
+    design = get_study_design(flags.design, flags.repeat)
     manifest = Manifest(flags.artifact_root / MANIFEST, "reconstruction", ("dose", "view", "split"), skipped_views)
     filters = {name: getattr(flags, name) for name in ("dose", "view", "split", "allow_missing_phase_d")}
-    begin(manifest, design, filters, _plain(flags))
+    begin(manifest, design, filters, _plain(flags), flags.repeat)
     jobs = build_ptychi_jobs(
         flags.phase_c_root,
         flags.phase_d_root,
@@ -152,7 +154,7 @@ def _run(flags: _Flags) -> int:
     )
     statuses = [_run_and_tell(job, design, flags, manifest) for job in jobs]
     write_skip_summary(manifest)
-    return finish(manifest, statuses, "reconstruction")
+    return finish(manifest, statuses, "reconstruction", [job.reason for job in jobs if job.reason is not None])
 
 
 def _run_and_tell(job: PtychiJob, design: StudyDesign, flags: _Flags, manifest: Manifest) -> str:

@@ -10,7 +10,7 @@ from foldlight.core.errors import DataError, SettingsError
 from foldlight.core.files import read_json, write_json
 from foldlight.study.manifest import Manifest
 from studies.fly64_dose_overlap import paths
-from studies.fly64_dose_overlap.design import BASELINE, CUSTOM, SPLITS, StudyDesign
+from studies.fly64_dose_overlap.design import BASELINE, CUSTOM, SPLITS, SUPERVISED, StudyDesign
 
 __all__ = [
     "SKIP_SUMMARY",
@@ -43,13 +43,13 @@ def chosen_doses(
     return tuple(sorted(found | set(design.doses) if whole_design else found))
 
 
-def chosen_views(design: StudyDesign, wanted: Iterable[str]) -> tuple[str, ...]:
-    """The views asked for, or all of the design, in its order; `custom` only when it is asked for, last.
+def chosen_views(design: StudyDesign, wanted: Iterable[str], also: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The views asked for, or all of the design, in its order; `custom` and others only when asked for, last.
 
     Raises:
         SettingsError: a name is no view.
     """
-    known, asked = (*design.views, CUSTOM), set(wanted)
+    known, asked = (*design.views, CUSTOM, *also), set(wanted)
     if unknown := sorted(asked - set(known)):
         raise SettingsError(f"--view: expected one of {', '.join(known)}, got {', '.join(unknown)}")
     return tuple(view for view in known if view in asked) if asked else tuple(design.views)
@@ -95,11 +95,13 @@ class Grouping:
 
 
 def grouping(design: StudyDesign, phase_d: Path, dose: float, view: str) -> Grouping:
-    """A view's own grouping: the design's, or for `custom` what phase D measured it with.
+    """A view's own grouping: the design's; for `custom` what phase D measured it with; single frames for `supervised`.
 
     Raises:
         DataError: the metrics of `custom` are there and do not say it.
     """
+    if view == SUPERVISED:
+        return Grouping(1, design.neighbours)
     if view != CUSTOM:
         return Grouping(design.views[view].gridsize, design.neighbours)
     path = paths.view_metrics(phase_d, dose, view, "train")

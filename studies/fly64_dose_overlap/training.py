@@ -1,12 +1,14 @@
 """Phase E: one network a dose and view, each trained in a process of its own and left as a bundle.
 
 `python -m studies.fly64_dose_overlap.training --phase-c-root C --phase-d-root D --artifact-root E [--dose ...] ...`
+
+`--view supervised` trains the network of single frames on the true object instead of on photons.
 """
 
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +22,14 @@ from foldlight.study.jobs import Input, Job, run_job
 from foldlight.study.manifest import Manifest
 from foldlight.train.settings import TrainingSettings, epochs_for
 from studies.fly64_dose_overlap import paths
-from studies.fly64_dose_overlap.design import CUSTOM, StudyDesign, check_neighbours, get_study_design
+from studies.fly64_dose_overlap.design import (
+    BASELINE,
+    CUSTOM,
+    SUPERVISED,
+    StudyDesign,
+    check_neighbours,
+    get_study_design,
+)
 from studies.fly64_dose_overlap.phase import (
     begin,
     dose_label,
@@ -91,11 +100,13 @@ class _Flags(TrainingOptions):
     dose: tuple[float, ...] = ()
     """Photons per frame, one or several; all when not given."""
     view: tuple[str, ...] = ()
-    """Views of the design, or `custom`, one or several; all of the design when not given."""
+    """Views of the design, `custom` or `supervised`, one or several; all of the design when not given."""
     gridsize: Literal[1, 2] | None = None
     """Another gridsize than the view's own."""
     dry_run: bool = False
     """Only tell what would be trained."""
+    repeat: int = 0
+    """Which repeat of the study: 0 has the design's seeds, each further one seeds of its own."""
     design: Path | None = None
     """TOML or YAML file with the design."""
 
@@ -135,7 +146,14 @@ class TrainingJob:
     @property
     def label(self) -> str:
         """`dense/dose=1e+03`, as every line about it begins."""
-        return f"{self.artifact_dir.name}/dose={dose_label(self.dose)}"
+        folder = self.artifact_dir
+        name = f"{self.view}/{folder.name}" if self.supervised else folder.name
+        return f"{name}/dose={dose_label(self.dose)}"
+
+    @property
+    def supervised(self) -> bool:
+        """It learns from the true object."""
+        return self.view == SUPERVISED
 
     @property
     def inputs(self) -> dict[str, Path]:
@@ -150,15 +168,16 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(flags: _Flags) -> int:
-    design = get_study_design(flags.design)
+    design = get_study_design(flags.design, flags.repeat)
     manifest = Manifest(flags.artifact_root / MANIFEST, "training", ("dose", "view", "gridsize"), skipped_views)
-    begin(manifest, design, {name: getattr(flags, name) for name in ("dose", "view", "gridsize")}, _plain(flags))
+    filters = {name: getattr(flags, name) for name in ("dose", "view", "gridsize")}
+    begin(manifest, design, filters, _plain(flags), flags.repeat)
     jobs = build_training_jobs(
         flags.phase_c_root, flags.phase_d_root, flags.artifact_root, flags.dose, flags.view, flags.gridsize, design
     )
     statuses = [_run_and_tell(job, design, flags, manifest) for job in jobs]
     write_skip_summary(manifest)
-    return finish(manifest, statuses, "training")
+    return finish(manifest, statuses, "training", [job.reason for job in jobs if job.reason is not None])
 
 
 def _run_and_tell(job: TrainingJob, design: StudyDesign, flags: _Flags, manifest: Manifest) -> str:
@@ -204,7 +223,7 @@ def build_training_jobs(
         phase_d_root: what `overlap` wrote.
         artifact_root: where bundles go.
         dose_filter: photons per frame; empty: those of the design and whatever else was generated.
-        view_filter: names, `custom` among them; empty: all of the design.
+        view_filter: names, `custom` and `supervised` among them; empty: all of the design.
         gridsize: another one than the views' own.
         design: the built-in one when None.
 
@@ -213,7 +232,7 @@ def build_training_jobs(
         DataError: the metrics of `custom` are damaged.
     """
     design = design or get_study_design()
-    views = chosen_views(design, view_filter)
+    views = chosen_views(design, view_filter, also=(SUPERVISED,))
     return [
         _job(phase_c_root, phase_d_root, artifact_root, dose, view, gridsize, design)
         for dose in chosen_doses(design, phase_c_root, dose_filter, whole_design=True)
@@ -224,9 +243,15 @@ def build_training_jobs(
 def _job(
     phase_c: Path, phase_d: Path, root: Path, dose: float, view: str, gridsize: int | None, design: StudyDesign
 ) -> TrainingJob:
-    files, own = ViewFiles.of(phase_c, phase_d, dose, view), grouping(design, phase_d, dose, view)
+    data = BASELINE if view == SUPERVISED else view
+    files, own = ViewFiles.of(phase_c, phase_d, dose, data), grouping(design, phase_d, dose, view)
     metrics = paths.view_metrics(phase_d, dose, view, "train") if view == CUSTOM else None
-    folder = paths.model_folder(root, dose, view, gridsize or own.gridsize, own.gridsize)
+    reason = missing([*files.data.values(), *([] if metrics is None else [metrics])], files.made_by)
+    if view == SUPERVISED:
+        folder = paths.supervised_folder(root, dose, gridsize or own.gridsize)
+        reason = reason or _untold(files.data["train"])
+    else:
+        folder = paths.model_folder(root, dose, view, gridsize or own.gridsize, own.gridsize)
     return TrainingJob(
         dose=dose,
         view=view,
@@ -239,8 +264,18 @@ def _job(
         groups=own.groups,
         data_source=files.source,
         metrics_path=metrics,
-        reason=missing([*files.data.values(), *([] if metrics is None else [metrics])], files.made_by),
+        reason=reason,
     )
+
+
+def _untold(frames: Path) -> str | None:
+    """Why nobody can be taught by these frames: they do not know the object they were made from."""
+    with suppress(DataError):  # a damaged file is for the job to tell
+        if read_scan(frames).truth is None:
+            return (
+                f"{frames}: expected simulated frames with their true object, got none; leave out --view {SUPERVISED}"
+            )
+    return None
 
 
 def run_training_job(
@@ -370,6 +405,7 @@ def _settings(
         "epochs": epochs,
         "seed": design.seeds.grouping,
         "device": device,
+        "supervision": "object" if job.supervised else "photons",
     }
     return TrainingSettings.parse({**plan.settings.plain(), **decided}, "training.settings")
 

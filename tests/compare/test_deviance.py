@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.special import xlogy
 
-from foldlight.compare.deviance import heldout_deviance, heldout_deviance_map, radial_mean
+from foldlight.compare.deviance import heldout_deviance, misfit, radial_mean
 from foldlight.core.errors import DataError, SettingsError
 from foldlight.optics.forward import expected_photons, place_probe
 from foldlight.optics.patches import gather
@@ -14,7 +14,7 @@ from foldlight.scan import Frames
 
 def test_the_truth_is_close_to_one_where_counts_are_dense(reconstruction, scan, truth):
     bright = scan.photons.stored.mean(axis=0) > 20
-    found = heldout_deviance_map(reconstruction("truth", truth), scan, 1.0)
+    found = misfit(reconstruction("truth", truth), scan).pixels
     assert found[bright].mean() == pytest.approx(1, abs=0.05)
 
 
@@ -41,6 +41,10 @@ def test_it_is_the_formula_in_any_blocks(reconstruction, held, other):
     counts = held.photons[:].astype(np.float64)
     terms = 2 * (xlogy(counts, counts / expected) - (counts - expected))
     assert heldout_deviance(made, masked, 0.5, block=7) == pytest.approx(terms[:, masked.mask].mean(), rel=1e-4)
+    found = misfit(made, masked, 0.5, block=7)
+    assert np.allclose(found.frames, terms[:, masked.mask].mean(axis=1), rtol=1e-3)
+    assert np.allclose(found.pixels, terms.mean(axis=0), rtol=1e-3, atol=1e-5)  # where the model expects none
+    assert np.array_equal(found.rings, radial_mean(found.pixels, masked.mask), equal_nan=True)
 
 
 def test_refined_positions_may_leave_the_canvas(reconstruction, held, truth):
@@ -48,6 +52,22 @@ def test_refined_positions_may_leave_the_canvas(reconstruction, held, truth):
     shift = np.array([-40.0, 31.5])
     moved = replace(made, positions_px=made.positions_px + shift)
     assert np.isfinite(heldout_deviance(moved, held, 0.5))
+
+
+def test_too_smooth_an_object_misfits_at_high_angles(reconstruction, scan, truth):
+    kept = np.hypot(np.fft.fftfreq(96)[:, None], np.fft.fftfreq(112)) < 0.1  # cycles/px: 3 px on a 32 px detector
+    blurred = np.fft.ifft2(np.fft.fft2(truth) * kept)
+    sharp = misfit(reconstruction("sharp", truth), scan).rings
+    excess = misfit(reconstruction("blurred", blurred), scan).rings / sharp
+    assert excess[6] > 2 * excess[0]
+
+
+def test_a_spoiled_frame_shows(reconstruction, scan, truth):
+    stored = scan.photons.stored.copy()
+    stored[17] = np.roll(stored[17], 5, axis=0)
+    found = misfit(reconstruction("truth", truth), replace(scan, photons=Frames(stored)))
+    assert int(found.frames.argmax()) == 17
+    assert found.mean == pytest.approx(found.frames.mean(), rel=1e-6)
 
 
 class TestRefused:

@@ -99,6 +99,59 @@ def test_mean_absolute_error_counts_the_mask_alone():
     assert metrics.mean_absolute_error(truth, estimate, mask) == 1.5
 
 
+def slow_ssim(truth: np.ndarray, estimate: np.ndarray, data_range: float) -> np.ndarray:
+    """The textbook: a double loop over pixels, a Gaussian window of 11 px and 1.5 px, for those it fits around."""
+    offsets = np.arange(-5, 6)
+    window = np.exp(-(offsets[:, None] ** 2 + offsets**2) / (2 * 1.5**2))
+    window /= window.sum()
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    found = np.full(truth.shape, np.nan)
+    for row in range(5, truth.shape[0] - 5):
+        for column in range(5, truth.shape[1] - 5):
+            t, e = (image[row - 5 : row + 6, column - 5 : column + 6] for image in (truth, estimate))
+            mean_t, mean_e = np.sum(window * t), np.sum(window * e)
+            varied = [
+                np.sum(window * (a - m) * (b - n)) for a, m, b, n in ((t, mean_t, t, mean_t), (e, mean_e, e, mean_e))
+            ]
+            shared = np.sum(window * (t - mean_t) * (e - mean_e))
+            luminance = (2 * mean_t * mean_e + c1) / (mean_t**2 + mean_e**2 + c1)
+            found[row, column] = luminance * (2 * shared + c2) / (sum(varied) + c2)
+    return found
+
+
+def test_ssim_is_the_textbooks():
+    truth, noisy = pair((24, 30))
+    mask = np.zeros(truth.shape, dtype=bool)
+    mask[5:-5, 7:-5] = True
+    assert metrics.ssim(truth, noisy, mask, 3.0) == pytest.approx(slow_ssim(truth, noisy, 3.0)[mask].mean(), rel=1e-6)
+
+
+def test_phase_errors_are_those_of_a_double_loop(truth, other, coverage):
+    mask = well_lit(coverage)
+    wanted = []
+    for row, column in np.argwhere(mask):
+        error = np.angle(other[row, column]) - np.angle(truth[row, column])
+        while error > np.pi:
+            error -= 2 * np.pi
+        while error <= -np.pi:
+            error += 2 * np.pi
+        wanted.append(abs(error))
+    found = metrics.mean_absolute_error(*metrics.phase_pair(truth, other, mask, coverage), mask)
+    assert found == pytest.approx(np.mean(wanted))
+
+
+class TestSkill:
+    def test_is_nothing_for_the_flat_image_and_one_for_a_perfect_one(self):
+        assert metrics.skill(0.3, 0.3) == 0
+        assert metrics.skill(1.0, 0.3) == 1
+        assert metrics.skill(0.2, 0.3) < 0
+
+    def test_is_empty_where_flat_is_perfect_or_there_is_no_ssim(self):
+        assert metrics.skill(1.0, 1.0) is None
+        assert metrics.skill(None, 0.3) is None
+        assert metrics.skill(0.3, None) is None
+
+
 class TestPhasePair:
     def test_a_wrap_is_no_error(self, truth, coverage):
         turned = truth * np.exp(1j * (np.pi - 0.9))  # the phase now straddles +-pi
@@ -121,13 +174,13 @@ class TestFlatImages:
     def test_a_flat_estimate_scores_nothing(self, truth, coverage):
         mask = well_lit(coverage)
         flat, _ = align(np.ones_like(truth), truth, coverage)
-        scores = metrics.score(truth, flat, mask, coverage, 1.5)
+        scores = metrics.score(truth, flat, flat, mask, coverage, 1.5)
         assert abs(scores.phase_ssim) < 0.05
         assert scores.complex_correlation == scores.phase_correlation == 0.0
 
     def test_a_truth_without_contrast_has_no_such_scores(self, truth, other, coverage):
         phase_only = np.exp(1j * np.angle(truth)).astype(np.complex64)
-        scores = metrics.score(phase_only, other, well_lit(coverage), coverage, 1.5)
+        scores = metrics.score(phase_only, other, np.ones_like(other), well_lit(coverage), coverage, 1.5)
         assert scores.amplitude_psnr is None
         assert scores.amplitude_ssim is None
         assert scores.amplitude_mae > 0
@@ -141,7 +194,7 @@ class TestFlatImages:
 
 def test_a_perfect_estimate_scores_best(truth, coverage):
     mask = well_lit(coverage)
-    scores = metrics.score(truth, truth, mask, coverage, 1.5)
+    scores = metrics.score(truth, truth, np.ones_like(truth), mask, coverage, 1.5)
     assert scores.amplitude_mae == 0
     assert scores.phase_mae < 1e-15
     assert scores.amplitude_psnr == math.inf
@@ -153,7 +206,9 @@ def test_every_score_falls_with_noise(truth, coverage):
     rng = np.random.default_rng(1)
     noise = rng.normal(size=truth.shape) + 1j * rng.normal(size=truth.shape)
     mask = well_lit(coverage)
-    little, much = (metrics.score(truth, truth + level * noise, mask, coverage, 1.5) for level in (0.01, 0.1))
+    little, much = (
+        metrics.score(truth, truth + level * noise, np.ones_like(truth), mask, coverage, 1.5) for level in (0.01, 0.1)
+    )
     for name in ("amplitude_psnr", "phase_psnr", "amplitude_ssim", "phase_ssim", "complex_correlation"):
         assert getattr(little, name) > getattr(much, name), name
     assert little.phase_mae < much.phase_mae

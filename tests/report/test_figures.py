@@ -62,7 +62,8 @@ def test_a_reconstruction_of_unknown_cost_and_two_modes_is_drawn(arms, tmp_path)
 
 class TestArmColours:
     def test_are_told_apart(self):
-        assert len(set(arm_colours(["PtychoPINN", "Baseline", "PtyChi", FLAT_ARM, "Hybrid"]).values())) == 5
+        colours = arm_colours(["PtychoPINN", "Baseline", "PtyChi", FLAT_ARM, "Hybrid"])
+        assert len(set(colours.values())) == len(colours) >= 5
 
     def test_of_a_study_stay_when_an_arm_is_missing(self):
         every = arm_colours(["PtychoPINN", "Baseline", "PtyChi", FLAT_ARM])

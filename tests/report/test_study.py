@@ -1,4 +1,4 @@
-"""Pictures and tables of a study, from made-up rows with holes."""
+"""Pictures of a study, from made-up rows with holes."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from matplotlib.image import imread
 
 from foldlight.compare.files import Objects, read_objects, write_objects
 from foldlight.core.errors import DataError
-from foldlight.report.study import Panel, study_curves, study_gallery, study_table
+from foldlight.report.study import Panel, study_curves, study_gallery
 
 SKILL = {"PtychoPINN": 0.3, "Baseline": 0.15, "PtyChi": 0.25, "Constant": 0.0}
 
@@ -57,12 +57,39 @@ class TestCurves:
         study_curves([lost, *made_up_rows()[:keep]], tmp_path / "curves.png")
         assert (tmp_path / "curves.png").exists()
 
-    def test_of_several_seeds_are_drawn(self, tmp_path):
+    def test_of_several_seeds_show_their_spread(self, tmp_path):
+        """The medians are the same with and without the spread, so the pictures differ by the bars alone."""
         rows = [row for row in made_up_rows() if row["view"] == "dense"]
-        study_curves(
-            [*rows, *({**row, "seed": 7, "phase_ssim": row["phase_ssim"] + 0.1} for row in rows)], tmp_path / "a.png"
-        )
-        assert (tmp_path / "a.png").exists()
+        others = {
+            shift: [
+                {**row, "seed": seed, "phase_ssim": row["phase_ssim"] + shift * way}
+                for seed, way in ((7, 1), (8, -1))
+                for row in rows
+            ]
+            for shift in (0.0, 0.1)
+        }
+        for shift, more in others.items():
+            study_curves([*rows, *more], tmp_path / f"{shift}.png")
+        tight, wide = imread(tmp_path / "0.0.png"), imread(tmp_path / "0.1.png")
+        assert tight.shape == wide.shape
+        changed = np.flatnonzero(np.any(tight != wide, axis=(1, 2)))
+        assert 0 < len(changed) < 0.4 * len(wide)  # the row of the phase SSIM, and no other
+        assert changed.max() < len(wide) / 2
+
+    def test_leave_out_what_no_row_has(self, tmp_path):
+        rows = [row for row in made_up_rows() if (row["view"], row["split"]) == ("dense", "test")]
+        study_curves(rows, tmp_path / "all.png")
+        study_curves([{**row, "amplitude_ssim": None} for row in rows], tmp_path / "fewer.png")
+        assert len(imread(tmp_path / "fewer.png")) < 0.85 * len(imread(tmp_path / "all.png"))
+
+    def test_have_rows_for_errors_and_efficiency_with_their_limits(self, tmp_path):
+        rows = [row for row in made_up_rows() if (row["view"], row["split"]) == ("dense", "test")]
+        errors = [{**row, "object_rmse": 30 / row["dose"] ** 0.5, "eta": 0.5} for row in rows]
+        study_curves(rows, tmp_path / "before.png")
+        study_curves(errors, tmp_path / "errors.png")
+        study_curves([{**row, "limit_rmse": 21 / row["dose"] ** 0.5} for row in errors], tmp_path / "limit.png")
+        assert len(imread(tmp_path / "errors.png")) > 1.3 * len(imread(tmp_path / "before.png"))
+        assert (tmp_path / "errors.png").read_bytes() != (tmp_path / "limit.png").read_bytes()
 
     @pytest.mark.parametrize("rows", [[], [{"dose": 1e3, "view": "dense", "arm": "PtyChi", "status": "failed"}]])
     def test_of_nothing_are_refused(self, rows, tmp_path):
@@ -94,36 +121,3 @@ class TestGallery:
     def test_of_nothing_is_refused(self, tmp_path):
         with pytest.raises(DataError, match="gallery: expected at least one comparison's objects, got none"):
             study_gallery([], tmp_path / "gallery.png")
-
-
-class TestTable:
-    def test_is_of_fixed_width_and_markdown(self):
-        lines = study_table(made_up_rows()).splitlines()
-        assert len({len(line) for line in lines}) == 1
-        assert len({line.count("|") for line in lines}) == 1
-        assert set(lines[1]) <= set("|-: ")
-        assert lines[1].startswith("| ---")
-        assert len(lines) == 2 + len(made_up_rows())
-
-    def test_marks_the_best_of_each_group(self):
-        rows = [row for row in made_up_rows() if row["dose"] == 1e5 and row["view"] == "dense"]
-        marked = [line for line in study_table(rows).splitlines() if "**" in line]
-        assert len(marked) == 2
-        assert all("PtychoPINN" in line and line.count("**") == 2 * 4 for line in marked)
-
-    def test_leaves_empty_cells_empty(self):
-        row = {"dose": "1000.0", "view": "dense", "split": "", "arm": "A|B", "phase_ssim": "nan", "status": "failed"}
-        *_, line = study_table([row]).splitlines()
-        cells = [cell.strip() for cell in line.replace("\\|", "/").strip("|").split("|")]
-        assert cells == ["1000", "dense", "", "A/B", *[""] * 7, "failed"]
-
-    def test_names_seeds_only_where_there_are_several(self):
-        rows = made_up_rows()
-        assert "seed" not in study_table(rows)
-        assert "| seed |" in study_table([*rows, {**rows[0], "seed": 7}])
-
-    def test_is_the_same_from_words_and_numbers(self):
-        assert study_table(made_up_rows()) == study_table(as_words(made_up_rows()))
-
-    def test_of_nothing_is_its_heading(self):
-        assert len(study_table([]).splitlines()) == 2

@@ -15,7 +15,15 @@ from foldlight.networks.settings import NetworkSettings
 from foldlight.reconstruct.constant import ConstantReconstructor
 from foldlight.simulate.acquire import expose_again, simulate
 from foldlight.simulate.settings import SimulationSettings
-from foldlight.study.models import BASELINE_ARM, ITERATIVE_ARM, PINN_ARM, compare_models, read_iterative
+from foldlight.study.models import (
+    BASELINE_ARM,
+    ITERATIVE_ARM,
+    PINN_ARM,
+    SUPERVISED_ARM,
+    TESTED_ARMS,
+    compare_models,
+    read_iterative,
+)
 from foldlight.train.fit import fit
 from foldlight.train.settings import TrainingSettings
 from scripts.compare_models import main
@@ -67,6 +75,23 @@ class TestCompareModels:
 
     def test_training_is_on_the_ledger(self, found):
         assert all(row.train_seconds > 0 for row in found.rows[:2])
+
+    def test_the_supervised_network_stands_after_the_baseline(self, scan, folder):
+        found = compare_models(
+            scan, folder / "pinn", folder / "baseline", folder / "lsqml.npz", supervised=folder / "baseline"
+        )
+        assert [row.arm for row in found.rows] == [*TESTED_ARMS, FLAT_ARM]
+        assert TESTED_ARMS == (PINN_ARM, BASELINE_ARM, SUPERVISED_ARM, ITERATIVE_ARM)
+        assert np.array_equal(found.objects[SUPERVISED_ARM], found.objects[BASELINE_ARM])
+
+    def test_further_exposures_tell_the_bias_of_networks(self, scan, folder):
+        found = compare_models(scan, folder / "pinn", None, folder / "lsqml.npz", noise_draws=3, seed=1)
+        bias = {row.arm: row.bias_fraction for row in found.rows}
+        assert 0 < bias[PINN_ARM] <= 1
+        assert bias[ITERATIVE_ARM] is bias[FLAT_ARM] is None
+        assert compare_models(scan, folder / "pinn", None, None).rows[0].bias_fraction is None
+        bare = replace(scan, object_is_truth=False)
+        assert compare_models(bare, folder / "pinn", None, None, noise_draws=2).rows[0].bias_fraction is None
 
     def test_arms_without_a_file_are_left_out(self, scan, folder):
         found = compare_models(scan, None, folder / "baseline" / "wts.h5.zip", None)
@@ -138,10 +163,11 @@ class TestScript:
 
     def test_every_flag_works_as_written(self, folder, tmp_path, capsys):
         more = ("--tike_recon_path", folder / "foreign.npz", "--ms-ssim-sigma", 1.0, "--register-ptychi-only")
-        main(self.words(folder, tmp_path / "out", *more))
+        main(self.words(folder, tmp_path / "out", *more, "--supervised-dir", folder / "baseline"))
         said = capsys.readouterr().out
         with (tmp_path / "out" / "metrics.csv").open() as stream:
             rows = {row["arm"]: row for row in csv.DictReader(stream)}
+        assert SUPERVISED_ARM in rows
         assert list(rows) == list(read_objects(tmp_path / "out" / "reconstructions.npz").arms)
         assert float(rows[ITERATIVE_ARM]["phase_ssim"]) > 0.99
         assert rows[ITERATIVE_ARM]["n_frames"] == rows[ITERATIVE_ARM]["train_seconds"] == ""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,7 +41,10 @@ SMALL = SimulationSettings(object_size=80, window=32, probe_diameter_px=DIAMETER
 NETWORK = NetworkSettings(width=4, levels=2, consistency_steps=1)
 REPOSITORY = Path(__file__).parents[2]
 ARMS = ["PtychoPINN", "Baseline", "PtyChi", "Constant"]
-FILES = ("metrics.csv", "metrics.json", "frc_curves.csv", "reconstructions.npz", "comparison.png", "report.html")
+FILES = (
+    *("metrics.csv", "metrics.json", "frc_curves.csv", "residual_rings.csv", "residual_frames.csv"),
+    *("reconstructions.npz", "comparison.png", "record.json", "report.html"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +180,28 @@ def test_comparison_of_the_baseline_has_no_grouped_arm(study):
     assert list(jobs_of(study)[0].inputs) == ["data", "pinn", "baseline", "iterative"]
 
 
+def test_comparison_of_a_repeat_has_the_supervised_network_where_one_was_trained(own):
+    folder = paths.supervised_folder(own.e, DOSE)
+    shutil.copytree(own.e / f"dose_{DOSE}" / "baseline", folder)
+    job = jobs_of(own, view_filter="dense", split_filter="test")[0]
+    assert list(job.inputs) == ["data", "pinn", "baseline", "supervised", "iterative"]
+    assert list(jobs_of(own, view_filter="baseline")[0].inputs) == ["data", "baseline", "supervised", "iterative"]
+    without = jobs_of(own, design=StudyDesign(supervised=False))[0]
+    assert "supervised" not in without.inputs
+    flags = ("--view", "dense", "--split", "test", "--repeat", "1")
+    assert comparison.main(words(own, own.root / "g", *flags)) == 0
+    document = manifest(own.root / "g")
+    made = document["jobs"][0]
+    assert made["bundle_recorded"] is False  # no training told of this bundle
+    rows = {row["arm"]: row for row in made["result"]["rows"]}
+    assert list(rows) == ["PtychoPINN", "Baseline", "Supervised", "PtyChi", "Constant"]
+    assert rows["Supervised"]["phase_ssim"] == rows["Baseline"]["phase_ssim"]
+    # and the repeat has seeds of its own: other held-out counts, another name in the table
+    assert (document["repeat"], {row["seed"] for row in rows.values()}) == (1, {1123})
+    drawn = expose_again(read_scan(job.inputs["data"].path), StudyDesign().seeds.simulation + 1000)
+    assert made["result"]["heldout_digest"] == drawn.digest()
+
+
 # -- where the frames are
 
 
@@ -292,6 +318,16 @@ def test_comparison_scores_every_arm_on_the_same_frames_and_unseen_counts(ran):
     assert [row["train_seconds"] for row in rows] == ["2.5", "2.5", "2.5", "0"]
     told = json.loads((ran.root / f"dose_{DOSE}" / "dense" / "test" / "metrics.json").read_text())
     assert told["settings"]["ms_ssim_sigma"] == StudyDesign().metrics.ms_ssim_sigma
+
+
+def test_comparison_tells_the_dose_limit_and_the_bias_of_networks(ran):
+    rows = {row["arm"]: row for row in table(ran.root / "metrics.csv")}
+    for arm, row in rows.items():
+        assert float(row["eta"]) > 0
+        assert float(row["limit_rmse"]) == pytest.approx(float(rows["Constant"]["limit_rmse"]))
+        assert (row["bias_fraction"] != "") == (arm in {"PtychoPINN", "Baseline"})
+    told = json.loads((ran.root / f"dose_{DOSE}" / "dense" / "test" / "metrics.json").read_text())
+    assert told["limit"]["probe"] == StudyDesign().metrics.limit == "known"
 
 
 def test_comparison_refuses_a_reconstruction_of_other_frames(ran, study, tmp_path):
@@ -418,9 +454,10 @@ def _kill_child() -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         for child in psutil.Process().children():
-            if "foldlight.study.child" in child.cmdline():
-                child.kill()
-                return
+            with suppress(psutil.NoSuchProcess):  # others come and go
+                if "foldlight.study.child" in child.cmdline():
+                    child.kill()
+                    return
         time.sleep(0.02)
 
 

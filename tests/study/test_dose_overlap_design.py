@@ -50,6 +50,11 @@ def test_toml_and_yaml_say_the_same(tmp_path):
         ({"doses": [1000, 1000.4]}, r"doses.*differ in their whole photons"),
         ({"doses": [0.5]}, r"doses.0 = 0.5"),
         ({"views": {"custom": {"gridsize": 1}}}, r"none named 'custom'"),
+        ({"views": {"supervised": {"gridsize": 1}}}, r"none named 'custom' or 'supervised', got \['supervised'\]"),
+        ({"repeats": 0}, r"repeats = 0"),
+        ({"training": {"settings": {"supervision": "object"}}}, r"supervision to be left to the design"),
+        ({"metrics": {"noise_draws": 0}}, r"metrics.noise_draws = 0"),
+        ({"metrics": {"limit": "guessed"}}, r"metrics.limit = 'guessed'"),
         ({"views": {"dense": {"gridsize": 3}}}, r"views.dense.gridsize = 3"),
         ({"training": {"settings": {"epochs": 3}}}, r"epochs to be left to the design"),
         ({"training": {"least_epochs": 9, "most_epochs": 3}}, r"got 9 > 3"),
@@ -74,6 +79,20 @@ def test_a_missing_or_broken_design_file_is_one_line(tmp_path):
         get_study_design(tmp_path / "bad.yaml")
 
 
+def test_a_repeat_shifts_every_seed_and_nothing_else(tmp_path):
+    design = StudyDesign.parse({"reconstruction": {"seed": 7}})
+    assert design.repeated(0) == design
+    second = design.repeated(2)
+    assert second.seeds.plain() == {"simulation": 2042, "grouping": 2123, "subsampling": 2456}
+    assert second.reconstruction.seed == 2007
+    back = {"seeds": design.seeds, "reconstruction": design.reconstruction}
+    assert second.model_copy(update=back) == design
+    (tmp_path / "a.toml").write_text("[reconstruction]\nseed = 7\n")
+    assert get_study_design(tmp_path / "a.toml", 2) == second
+    with pytest.raises(SettingsError, match="--repeat -1: expected 0 or more"):
+        get_study_design(None, -1)
+
+
 def test_paths_are_those_of_the_contract():
     root = Path("r")
     assert paths.patched(root, 1e3, "train").as_posix() == "r/dose_1000/patched_train.npz"
@@ -83,6 +102,8 @@ def test_paths_are_those_of_the_contract():
     file = paths.ptychi_file(root, 1e4, "sparse", "test")
     assert file.as_posix() == "r/dose_10000/sparse/test/ptychi_reconstruction.npz"
     assert paths.comparison_folder(root, 1e4, "sparse", "test").as_posix() == "r/dose_10000/sparse/test"
+    assert paths.supervised_folder(root, 1e4).as_posix() == "r/dose_10000/supervised/gs1"
+    assert [paths.repeat_root(root, repeat).as_posix() for repeat in (0, 1)] == ["r", "r/repeat_1"]
 
 
 def test_doses_are_found_by_their_folders(tmp_path):

@@ -97,6 +97,34 @@ def test_without_a_base_the_embedded_one_is_simulated_and_left(tmp_path):
     assert manifest(tmp_path)["jobs"][0]["result"]["base_sha256"] == sha256_file(paths.base_file(tmp_path))
 
 
+def test_repeats_of_a_base_differ_in_photons_alone(base, generated, tmp_path):
+    words = ["--base-npz", str(base), "--output-root", str(tmp_path), "--doses", "1000", "--repeat", "1"]
+    assert generation.main(words) == 0
+    first, second = (read_scan(paths.patched(root, 1000, "test")) for root in (generated, tmp_path))
+    np.testing.assert_array_equal(first.truth, second.truth)
+    np.testing.assert_array_equal(first.positions_px, second.positions_px)
+    assert not np.array_equal(first.photons[:], second.photons[:])
+    told = manifest(tmp_path)
+    assert (told["repeat"], told["seeds"]["simulation"]) == (1, 1042)
+    assert told["flags"]["repeats_differ_in"] == "photons, thinning, networks, engine seeds"
+    assert manifest(generated)["repeat"] == 0
+
+
+def test_repeats_of_the_embedded_base_differ_in_their_object(tmp_path):
+    design = tmp_path / "design.toml"
+    design.write_text(
+        "doses = [3000]\n[base]\nobject_size = 100\nwindow = 32\nprobe_diameter_px = 14.0\npositions = 90\n"
+    )
+    for repeat in ("0", "1"):
+        words = ["--output-root", str(tmp_path / repeat), "--design", str(design), "--repeat", repeat]
+        assert generation.main(words) == 0
+    first, second = (read_scan(paths.base_file(tmp_path / repeat)) for repeat in ("0", "1"))
+    assert not np.array_equal(first.object, second.object)
+    assert not np.array_equal(first.positions_px, second.positions_px)
+    told = manifest(tmp_path / "1")["flags"]["repeats_differ_in"]
+    assert told == "object, positions, photons, thinning, networks, engine seeds"
+
+
 def test_a_wrong_base_says_how_to_get_one(base, tmp_path, capsys):
     assert generation.main(["--base-npz", str(tmp_path / "none.npz"), "--output-root", str(tmp_path / "x")]) == 1
     said = capsys.readouterr().err

@@ -136,6 +136,13 @@ def test_explicit_control(phase_c, tmp_path):
     assert found["s_img"] == 0.25
 
 
+def test_a_repeat_keeps_other_frames(phase_c, made, tmp_path):
+    assert run(phase_c, tmp_path, "--views", "dense", "--repeat", 1) == 0
+    first, second = (read_scan(paths.view_data(root, 1000, "dense", "test")).frame_index for root in (made, tmp_path))
+    assert not np.array_equal(first, second)
+    assert metrics(tmp_path, "dense", "test")["seeds"]["subsampling"] == 1456
+
+
 def test_a_given_diameter_is_used_and_said(phase_c, tmp_path):
     assert run(phase_c, tmp_path, "--views", "dense", "--probe-diameter-px", 20) == 0
     found = metrics(tmp_path, "dense", "test")
@@ -143,14 +150,19 @@ def test_a_given_diameter_is_used_and_said(phase_c, tmp_path):
     assert (found["probe_diameter_px"], found["probe_diameter_definition"]) == (20, "given")
 
 
-def test_too_few_frames_for_a_group_skip_the_view_with_the_reason(phase_c, tmp_path):
+def test_too_few_frames_for_a_group_skip_the_view_with_the_reason(phase_c, tmp_path, monkeypatch):
     assert run(phase_c, tmp_path, "--views", "sparse", "baseline", "--probe-diameter-px", 140) == 0
     jobs = {job["view"]: job for job in manifest(tmp_path)["jobs"]}
     assert jobs["baseline"]["status"] == "success"
     assert jobs["sparse"]["status"] == "skipped"
     assert "expected at least C = 4 frames" in jobs["sparse"]["reason"]
     assert not paths.view_data(tmp_path, 1000, "sparse", "train").exists()
+    note = tmp_path / "note"
+    monkeypatch.setenv("FOLDLIGHT_SKIP_NOTE", str(note))
+    assert run(phase_c, tmp_path, "--views", "baseline", "sparse", "--probe-diameter-px", 140) == 0
+    assert not note.exists()
     assert run(phase_c, tmp_path, "--views", "sparse", "--probe-diameter-px", 140) == 2
+    assert note.read_text() == jobs["sparse"]["reason"] + "\n"
 
 
 def test_what_is_missing_names_file_and_phase(tmp_path):

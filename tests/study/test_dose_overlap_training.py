@@ -21,7 +21,7 @@ from foldlight.bundle import read_bundle
 from foldlight.core.errors import DataError, SettingsError
 from foldlight.core.files import write_json
 from foldlight.core.provenance import sha256_file
-from foldlight.io import write_data001
+from foldlight.io import read_scan, write_data001
 from foldlight.simulate.acquire import simulate
 from foldlight.simulate.settings import SimulationSettings
 from foldlight.train import fit as fit_module
@@ -167,6 +167,52 @@ def test_training_cli_lists_every_file_with_its_digest(trained):
     assert job["result"]["bundle_sha256"] in log
 
 
+def test_training_cli_teaches_a_network_the_true_object_when_asked_to(study, tmp_path):
+    ran = run(study, tmp_path, "--dose", 1000, "--view", "supervised", *REPEATABLE)
+    assert ran.code == 0
+    job = manifest(tmp_path)["jobs"][0]
+    bundle = tmp_path / "dose_1000/supervised/gs1/wts.h5.zip"
+    assert (job["view"], job["gridsize"], job["data_source"]) == ("supervised", 1, "generation")
+    assert ran.out.splitlines()[1:3] == [
+        "    → Bundle [supervised/gs1/dose=1e+03]: dose_1000/supervised/gs1/wts.h5.zip",
+        f"    → SHA256 [supervised/gs1/dose=1e+03]: {sha256_file(bundle)}",
+    ]
+    model = read_bundle(bundle)
+    assert (model.supervision, model.group_size) == ("object", 1)
+    by_default = build_training_jobs(study.c, study.d, tmp_path, [1000], design=study.design)
+    assert [each.view for each in by_default] == ["baseline", "dense", "sparse"]
+
+
+def test_training_cli_teaches_nobody_by_frames_without_a_true_object(study, tmp_path):
+    c = tmp_path / "phase_c"
+    for split in SPLITS:
+        scan = read_scan(paths.patched(study.c, 1000, split))
+        write_data001(paths.patched(c, 1000, split), replace(scan, object_is_truth=False))
+    ran = run(study._replace(c=c), tmp_path / "e", "--dose", 1000, "--view", "supervised")
+    assert ran.code == 2
+    skipped = manifest(tmp_path / "e")["skipped_views"]
+    told = f"{paths.patched(c, 1000, 'train')}: expected simulated frames with their true object, got none"
+    assert [each["reason"] for each in skipped] == [f"{told}; leave out --view supervised"]
+    paths.patched(c, 1000, "train").write_bytes(b"no scan")
+    assert run(study._replace(c=c), tmp_path / "e", "--dose", 1000, "--view", "supervised").code == 1
+
+
+def test_training_cli_of_a_repeat_has_its_own_seed_and_folder(study, trained, tmp_path):
+    ran = run(study, tmp_path, "--dose", 1000, "--view", "dense", "--epochs", 1, "--repeat", 1, *REPEATABLE)
+    assert ran.code == 0
+    document, first = manifest(tmp_path), manifest(trained[0])
+    assert (document["repeat"], first["repeat"]) == (1, 0)
+    assert document["seeds"] == {name: seed + 1000 for name, seed in first["seeds"].items()}
+    assert read_bundle(tmp_path / "dose_1000/dense/wts.h5.zip").training["settings"]["seed"] == 1123
+    mixed = run(study, tmp_path, "--dose", 1000, "--view", "dense")
+    assert mixed.code == 2
+    assert (
+        f"--repeat 0: expected a folder of its own, but {tmp_path}/training_manifest.json is of repeat 1" in mixed.err
+    )
+    assert run(study, tmp_path / "f", "--repeat", -1).code == 2
+    assert not (tmp_path / "f").exists()
+
+
 def test_training_cli_takes_the_whole_split_of_phase_c_for_a_baseline_without_a_view(trained, study):
     root, _ = trained
     job = record(root, "baseline")
@@ -272,7 +318,7 @@ def test_training_cli_without_anything_to_do_writes_its_manifest_and_ends_with_2
     assert all("generation" in each["reason"] for each in document["skipped_views"])
     ran = run(study, tmp_path / "f", "--view", "dense", "coarse")
     assert ran.code == 2
-    assert "expected one of baseline, dense, sparse, custom, got coarse" in ran.err
+    assert "expected one of baseline, dense, sparse, custom, supervised, got coarse" in ran.err
     assert manifest(tmp_path / "f")["jobs"] == []
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from foldlight.core.errors import DataError, SettingsError
 from foldlight.study.plan import Plan, Task, ask_plan, parse_filters, profile_file, read_plan
-from studies.fly64_dose_overlap.design import StudyDesign, View
+from foldlight.study.state import identities
+from studies.fly64_dose_overlap.design import StudyDesign, View, get_study_design
 from studies.fly64_dose_overlap.plan import main, study_plan
 
 STUDY = Path(__file__).parents[2] / "studies" / "fly64_dose_overlap"
@@ -85,6 +86,7 @@ def test_a_part_has_what_it_needs_and_nothing_else():
         "overlap/dose_1000/dense",
         "training/dose_1000/baseline",
         "training/dose_1000/dense",
+        "training/dose_1000/supervised",
         "reconstruction/dose_1000/dense/test",
         "comparison/dose_1000/dense/test",
     }
@@ -96,7 +98,7 @@ def test_a_part_has_what_it_needs_and_nothing_else():
     [
         ("dose", "--only dose: expected name=value"),
         ("dose=", "expected name=value"),
-        ("dosis=3", "--only dosis: expected one of phase, dose, view, split"),
+        ("dosis=3", "--only dosis: expected one of phase, dose, repeat, view, split"),
         ("dose=1001", "--only dose=1001: expected one of 1000, 10000, 100000"),
         ("view=dense,view=dens", "--only view=dens: expected one of baseline, dense, sparse"),
     ],
@@ -109,7 +111,7 @@ def test_filters_that_match_nothing_are_refused(text, told):
 def test_the_study_has_one_task_for_each_phase_dose_view_and_split():
     made = fly64()
     counts = {phase: sum(each.phase == phase for each in made.tasks) for phase in {each.phase for each in made.tasks}}
-    assert counts == {"generation": 3, "overlap": 9, "training": 9, "reconstruction": 18, "comparison": 18}
+    assert counts == {"generation": 3, "overlap": 9, "training": 9 + 3, "reconstruction": 18, "comparison": 18}
     outputs = [path for each in made.tasks for path in each.outputs]
     assert len(set(outputs)) == len(outputs)
     known = set(outputs)
@@ -125,14 +127,66 @@ def test_a_change_of_the_design_touches_only_what_depends_on_it():
         return {each.phase for each in fly64().tasks if other.get(each.name, each.settings) != each.settings}
 
     assert changed(doses=(1e3, 1e6)) == set()
+    assert changed(repeats=3) == set()
+    assert changed(supervised=False) == set()
     assert changed(time_limit_s=5) == set()
     assert changed(metrics={"ms_ssim_sigma": 1.5}) == {"comparison"}
+    assert changed(metrics={"limit": "blind", "noise_draws": 5}) == {"comparison"}
     assert changed(reconstruction={"epochs": 7}) == {"reconstruction"}
     assert changed(training={"pixels": 7}) == {"training"}
     assert changed(base={"positions": 7}) == {"generation", "overlap", "training", "reconstruction", "comparison"}
     views = {**StudyDesign().views, "dense": View(gridsize=2, linear_overlap=0.6)}
     assert "generation" not in changed(views=views)
     assert {"overlap", "training"} <= changed(views=views)
+
+
+def test_a_repeat_is_the_whole_study_again_with_seeds_and_folders_of_its_own():
+    once, thrice = fly64(doses=(1e3,)), fly64(doses=(1e3,), repeats=3)
+    root = once.root
+    assert thrice.tasks[0].labels == {"phase": "generation", "dose": 1e3, "repeat": 0}
+    assert {each.name: each for each in once.tasks} == {
+        each.name: each for each in thrice.tasks if each.labels["repeat"] == 0
+    }, "more repeats change nothing of the first"
+    assert thrice.tables == (
+        root / "phase_g/metrics.csv",
+        root / "repeat_1/phase_g/metrics.csv",
+        root / "repeat_2/phase_g/metrics.csv",
+    )
+    for each in once.tasks:
+        again = thrice[f"repeat_2/{each.name}"]
+        assert again.labels == {**each.labels, "repeat": 2}
+        assert again.needs == tuple(f"repeat_2/{need}" for need in each.needs)
+        assert again.outputs == tuple(root / "repeat_2" / path.relative_to(root) for path in each.outputs)
+        flag = again.arguments.index("--repeat")
+        words = (*again.arguments[:flag], *again.arguments[flag + 2 :])
+        assert again.arguments[flag + 1] == "2"
+        assert tuple(word.replace(f"{root}/repeat_2", str(root)) for word in words) == each.arguments
+        shifted = {name: seed + 2000 for name, seed in each.settings["seeds"].items()}
+        assert again.settings["seeds"] == shifted
+        if each.phase == "reconstruction":
+            assert again.settings["reconstruction"]["seed"] == each.settings["reconstruction"]["seed"] + 2000
+    part = thrice.only(parse_filters("repeat=1,phase=comparison,view=sparse"))
+    assert {each.labels["repeat"] for each in part.tasks} == {1}
+    assert once["training/dose_1000/dense"].title == "training dose=1000 view=dense"
+    assert part.tasks[-1].title == "comparison dose=1000 view=sparse split=test repeat=1"
+
+
+def test_repeats_that_are_added_leave_what_is_done_as_it_is():
+    known = identities(fly64())
+    more = identities(fly64(repeats=2))
+    assert {name: more[name] for name in known} == known
+    assert len(more) == 2 * len(known)
+
+
+def test_the_supervised_network_learns_from_the_frames_of_the_baseline():
+    made = fly64()
+    taught, plain = made["training/dose_1000/supervised"], made["training/dose_1000/baseline"]
+    assert (taught.inputs, taught.needs) == (plain.inputs, plain.needs)
+    assert taught.outputs == (made.root / "phase_e/dose_1000/supervised/gs1/wts.h5.zip",)
+    for each in made.tasks:
+        if each.phase == "comparison":
+            assert f"training/dose_{each.labels['dose']:.0f}/supervised" in each.needs
+    assert not any("supervised" in each.name for each in fly64(supervised=False).tasks)
 
 
 def test_a_custom_design_without_a_baseline_compares_what_there_is():
@@ -145,12 +199,16 @@ def test_the_library_asks_the_study_for_its_plan(tmp_path):
     words = ["--output-root", str(tmp_path), "--design", str(STUDY / "smoke.toml"), "--base-npz", str(tmp_path / "b")]
     made = ask_plan(STUDY, words)
     assert made.working_directory == STUDY.parents[1]
-    assert made.table == tmp_path / "phase_g" / "metrics.csv"
+    assert made.tables[0] == tmp_path / "phase_g" / "metrics.csv"
+    assert len(made.tables) == get_study_design(STUDY / "smoke.toml").repeats
+    assert len(ask_plan(STUDY, [*words, "--repeats", "3"]).tables) == 3
     assert made["generation/dose_100000"].inputs == (tmp_path / "b",)
     with pytest.raises(SettingsError, match=r"none\.toml: expected a settings file"):
         ask_plan(STUDY, ["--output-root", str(tmp_path), "--design", str(tmp_path / "none.toml")])
     with pytest.raises(SettingsError, match="output"):
         ask_plan(STUDY, [])
+    with pytest.raises(SettingsError, match="--repeats: repeats = 0: "):
+        ask_plan(STUDY, [*words, "--repeats", "0"])
 
 
 def test_a_study_is_a_folder_with_a_plan_and_profiles(tmp_path):

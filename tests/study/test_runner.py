@@ -56,6 +56,7 @@ class Study:
         plan = self.plan
         part = plan.only(parse_filters(only))
         report = run_plan(plan, part, lambda *lines: self.lines.extend(lines), resume, workers)
+        self.report = report
         return {name: result.status for name, result in report.results.items()}
 
     @property
@@ -116,6 +117,38 @@ def test_a_failure_blocks_what_needs_it_and_nothing_else(study):
     assert study.run(resume=True) == {"a": "unchanged", "b": "success", "c": "success", "d": "unchanged"}
     assert study.diary == ["b", "c"]
     assert study.lines[0].startswith("toy: 2 tasks to run, one at a time, 2 are done already -> ")
+
+
+def test_a_task_with_nothing_to_do_is_skipped_with_its_followers_and_is_no_failure(study):
+    study.add("b", "a", function="nothing_to_do", path=str(study.root / "diary"))
+    results = study.run()
+    assert results == {"a": "success", "b": "skipped", "c": "skipped", "d": "success"}
+    assert study.report.troubles == {}
+    assert study.states() == {"a": "done", "b": "skipped", "c": "skipped", "d": "done"}
+    assert study.reason("b") == "expected 4 frames, got 1"
+    assert study.reason("c") == "needs b, which was skipped"
+    assert "[2/4] b  skipped" in "\n".join(study.lines)
+    assert "    expected 4 frames, got 1" in study.lines
+    assert study.run(resume=True) == {"a": "unchanged", "b": "skipped", "c": "skipped", "d": "unchanged"}
+    assert study.diary == []
+    assert study.lines[0].startswith("toy: 0 tasks to run, one at a time, 4 are done already")
+    assert len(study.lines) == 1
+    (study.root / "files/a").write_text("A")
+    assert study.reason("b") == "input files/a has changed", "with other frames there may be something to do"
+    study.add("b", "a")
+    assert study.run(resume=True) == {"a": "success", "b": "success", "c": "success", "d": "unchanged"}
+    study.add("b", "a", function="nothing_to_do", path=str(study.root / "diary"))
+    assert study.run(resume=True)["c"] == "skipped"
+    assert study.states()["c"] == "skipped", "what it left when there was something to do is not of this study"
+
+
+def test_a_failure_among_needs_weighs_more_than_a_skip(study):
+    study.add("b", "a", function="nothing_to_do", path=str(study.root / "diary"))
+    study.add("d", "a", fail=True)
+    study.add("c", "b", "d")
+    study.run()
+    assert study.states()["c"] == "blocked"
+    assert study.reason("c") == "needs d, which failed"
 
 
 def test_without_resume_everything_is_run_again(study):

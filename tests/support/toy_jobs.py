@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from foldlight.core.errors import DataError
+from foldlight.study.skipping import tell_skipped
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -38,6 +39,14 @@ def note(line: str, path: str, output: str = "", fail: bool = False) -> dict:
     if fail:
         raise DataError(f"{line}: expected success, got orders to fail")
     return work(output, line)
+
+
+def nothing_to_do(path: str, **_: str) -> dict:
+    """Add a line to the diary, tell why there is nothing to do, and end as a phase does that has skipped all."""
+    with Path(path).open("a") as diary:
+        diary.write("nothing\n")
+    tell_skipped("expected 4 frames, got 1")
+    sys.exit(2)
 
 
 def tell_threads() -> dict:

@@ -7,7 +7,7 @@ import torch
 from foldlight.optics.forward import expected_photons, place_probe, trust
 from foldlight.optics.patches import gather
 from foldlight.optics.probes import normalised, zone_plate
-from foldlight.train.objective import LOSSES, group_loss, merge
+from foldlight.train.objective import LOSSES, group_loss, merge, object_loss
 
 WINDOW, CANVAS = (16, 20), (30, 36)
 
@@ -65,3 +65,20 @@ def test_gradients(scene, loss):
         fast_mode=True,
         rtol=1e-2,
     )
+
+
+def test_true_patches_are_compared_by_the_light_they_saw_and_anchored_in_phase(scene):
+    patches, _, _, probes, _ = scene
+    assert object_loss(patches, patches, probes, 0.05) == 0
+    assert torch.isclose(object_loss(patches + 0.3j, patches, probes, 0.05), torch.tensor(0.3, dtype=torch.float64))
+    assert object_loss(patches * np.exp(0.2j), patches, probes, 0.05) > 0.1
+    dark = trust(probes, 0.05) < 1e-3
+    assert dark.any()
+    assert object_loss(patches + 5 * dark, patches, probes, 0.05) < 0.01
+
+
+def test_gradients_of_the_supervised_loss(scene):
+    patches, _, _, probes, _ = scene
+    few = (slice(0, 1), slice(0, 2))
+    values = (patches[few] * 1.1).clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda p: object_loss(p, patches[few], probes[few], 0.05), (values,))

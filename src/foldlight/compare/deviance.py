@@ -1,9 +1,11 @@
-"""How well a reconstruction predicts counts it never saw: a score that needs no truth.
+"""How well a reconstruction predicts counts: those it was fitted to, and those it never saw.
 
-Source: docs/physics.md, splitting counts instead of frames.
+Held-out counts are a score that needs no truth. Fitted counts show where a model misfits: in which frames, and at low
+or at high angles of the detector. Source: docs/physics.md, splitting counts instead of frames.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,42 +17,66 @@ from foldlight.optics.likelihood import poisson_deviance
 from foldlight.reconstruct.protocol import Reconstruction
 from foldlight.scan import Scan
 
-__all__ = ["heldout_deviance", "heldout_deviance_map", "radial_mean"]
+__all__ = ["Misfit", "heldout_deviance", "misfit", "radial_mean"]
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """Poisson deviance of counts under a reconstruction; 0 is a perfect fit.
+
+    Attributes:
+        pixels: (y, x) of each detector pixel, averaged over the frames.
+        frames: (n,) of each frame, averaged over the valid pixels.
+        mask: (y, x) bool, the valid pixels.
+    """
+
+    pixels: np.ndarray
+    frames: np.ndarray
+    mask: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """Over frames and valid pixels."""
+        return float(self.pixels[self.mask].mean())
+
+    @property
+    def rings(self) -> Float[np.ndarray, " radius"]:
+        """(radius,) mean over valid pixels at each whole distance from the detector's centre [px]."""
+        return radial_mean(self.pixels, self.mask)
 
 
 def heldout_deviance(reconstruction: Reconstruction, held: Scan, exposure_ratio: float, block: int = 128) -> float:
-    """Mean Poisson deviance per valid detector pixel of held-out counts.
+    """Mean Poisson deviance per valid detector pixel of held-out counts; arguments as `misfit`."""
+    return misfit(reconstruction, held, exposure_ratio, block).mean
+
+
+def misfit(reconstruction: Reconstruction, counts: Scan, exposure_ratio: float = 1.0, block: int = 128) -> Misfit:
+    """How far counts lie from what a reconstruction expects, pixel by pixel and frame by frame.
 
     Args:
-        reconstruction: fitted to the other share of the same frames; its object, probe and positions are used.
-        held: the held-out counts, frame by frame those that were fitted.
-        exposure_ratio: exposure of the held-out counts over that of the fitted ones (p / (1 - p) for thinning).
+        reconstruction: its object, probe and positions are used.
+        counts: the counts it was fitted to, or the other share of the same frames, frame by frame.
+        exposure_ratio: exposure of these counts over that of the fitted ones (p / (1 - p) for thinning).
         block: frames predicted at a time, which bounds the memory.
 
     Raises:
         DataError: frames, windows or numbers of frames don't match.
         SettingsError: the ratio is not a positive number.
     """
-    return float(heldout_deviance_map(reconstruction, held, exposure_ratio, block)[held.mask].mean())
-
-
-def heldout_deviance_map(
-    reconstruction: Reconstruction, held: Scan, exposure_ratio: float, block: int = 128
-) -> Float[np.ndarray, "y x"]:
-    """Deviance of each detector pixel, averaged over the frames; arguments as `heldout_deviance`."""
-    _check(reconstruction, held, exposure_ratio)
-    canvas, positions = _room_for_all(reconstruction, held.window)
+    _check(reconstruction, counts, exposure_ratio)
+    canvas, positions = _room_for_all(reconstruction, counts.window)
     probe = torch.from_numpy(reconstruction.probe.astype(np.complex64))
-    every_pixel = torch.ones(1, 1, dtype=torch.bool)
-    total: np.ndarray = np.zeros(held.window)
-    for start in range(0, len(held), block):
+    every_pixel, valid = torch.ones(1, 1, dtype=torch.bool), torch.from_numpy(counts.mask)
+    total: np.ndarray = np.zeros(counts.window)
+    frames = []
+    for start in range(0, len(counts), block):
         expected = expected_frames(canvas, probe, positions[:, start : start + block])[0] * exposure_ratio
-        counts = torch.from_numpy(held.photons[start : start + block])
+        photons = torch.from_numpy(counts.photons[start : start + block])
         # each pixel as a frame of its own, for the one formula gives a frame's mean
-        terms = poisson_deviance(expected[..., None, None], counts[..., None, None], every_pixel)
+        terms = poisson_deviance(expected[..., None, None], photons[..., None, None], every_pixel)
         total += terms.sum(dim=0, dtype=torch.float64).numpy()
-    mean: np.ndarray = total / len(held)
-    return mean
+        frames.append(terms[:, valid].mean(dim=1, dtype=torch.float64).numpy())
+    return Misfit(total / len(counts), np.concatenate(frames), counts.mask)
 
 
 def radial_mean(values: Float[np.ndarray, "y x"], mask: Bool[np.ndarray, "y x"]) -> Float[np.ndarray, " radius"]:

@@ -5,7 +5,7 @@ Columns and keys are written in `specs/compare_models.md`.
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,32 @@ from foldlight.compare.table import Comparison, Row
 from foldlight.core.errors import DataError
 from foldlight.core.files import write_json, write_text
 from foldlight.io.npz import about, open_npz, write_npz
+from foldlight.optics.limit import DoseLimit
 
 __all__ = [
     "Objects",
+    "read_frc_csv",
     "read_metrics_csv",
     "read_objects",
+    "read_residual_frames",
+    "read_residual_rings",
     "write_frc_csv",
     "write_metrics_csv",
     "write_metrics_json",
     "write_objects",
+    "write_residual_frames",
+    "write_residual_rings",
     "write_rows",
 ]
 
-_WORDS = {"view", "split", "arm", "status", "frc_half_state"}
-_WHOLE = {"seed", "n_frames"}
+_WORDS = {"view", "split", "arm", "status", "frc_half_state", "counts"}
+_WHOLE = {"seed", "n_frames", "radius_px", "frame"}
+_LABELS = ("dose", "view", "split", "arm", "seed")
+_CURVE = (*_LABELS, "frequency_nyquist", "frc", "samples", "half_bit", "frc_limit")
+_RINGS = (*_LABELS, "counts", "radius_px", "deviance")
+_FRAMES = (*_LABELS, "counts", "frame", "y_px", "x_px", "deviance")
+_ALL = Row.columns(legacy=True)
+_NEWER = {"frc_limit", *_ALL[_ALL.index("photons_per_pixel") :]}  # a table of before lacks them
 _SHARED = ("truth", "mask", "coverage")
 _KINDS = {"mask": "bool", "coverage": "float"}  # all others are complex
 
@@ -41,46 +53,101 @@ def write_metrics_csv(path: Path, comparison: Comparison) -> None:
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows of any number of comparisons as one `metrics.csv`; a column that a row lacks is an empty cell."""
-    columns = Row.columns()
-    _write_csv(path, columns, [[row.get(column) for column in columns] for row in rows])
+    """Write rows of any number of comparisons as one `metrics.csv`; a column that a row lacks is an empty cell.
+
+    The older definitions have columns only where a row has one of them.
+    """
+    lines = list(rows)
+    columns = _present(lambda column: any(row.get(column) is not None for row in lines))
+    _write_csv(path, columns, [[row.get(column) for column in columns] for row in lines])
 
 
 def read_metrics_csv(path: Path) -> list[dict[str, Any]]:
-    """The rows of a `metrics.csv` as numbers and words; None for an empty cell.
+    """The rows of a `metrics.csv` as numbers and words; None for an empty cell, and for a column it is too old to have.
 
     Raises:
         DataError: the file can't be read, lacks a column, or a cell is not the number it should be.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            lines = csv.DictReader(stream)
-            if missing := [column for column in Row.columns() if column not in (lines.fieldnames or ())]:
-                raise DataError(
-                    f"{path}: expected the column {missing[0]!r}, found {', '.join(lines.fieldnames or ())}"
-                )
-            return [{column: _value(column, line[column]) for column in Row.columns()} for line in lines]
-    except OSError as error:
-        raise DataError(f"{path}: expected a metrics table, got {error.strerror}; run the comparison first") from None
-    except ValueError as error:
-        raise DataError(f"{path}: expected a metrics table: {error}") from None
+    lines = _read_csv(path, _ALL, "metrics table", _NEWER)
+    columns = _present(lambda column: any(line[column] is not None for line in lines))
+    return [{column: line[column] for column in columns} for line in lines]
 
 
 def write_frc_csv(path: Path, comparison: Comparison) -> None:
-    """Write one line for each arm and ring: its frequency, correlation, samples and half-bit threshold."""
-    labels = {row.arm: (row.dose, row.view, row.split, row.arm, row.seed) for row in comparison.rows}
+    """Write one line for each arm and ring: frequency, correlation, samples, half-bit threshold, and dose limit.
+
+    The last is the correlation that the dose limit lets expect, empty where no limit was computed.
+    """
+    labels = _labels(comparison)
     lines = [
-        (*labels[arm], *map(float, ring))
+        (*labels[arm], *ring)
         for arm, curve in comparison.curves.items()
-        for ring in zip(curve.nyquist, curve.correlation, curve.samples, curve.half_bit, strict=True)
+        for ring in zip(
+            *(found.tolist() for found in (curve.nyquist, curve.correlation, curve.samples, curve.half_bit)),
+            [None] * len(curve.nyquist) if comparison.limit is None else comparison.limit.frc.tolist(),
+            strict=True,
+        )
     ]
-    columns = ["dose", "view", "split", "arm", "seed", "frequency_nyquist", "frc", "samples", "half_bit"]
-    _write_csv(path, columns, lines)
+    _write_csv(path, _CURVE, lines)
+
+
+def read_frc_csv(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `frc_curves.csv`; raises as `read_metrics_csv`."""
+    return _read_csv(path, _CURVE, "table of FRC curves", _NEWER)
+
+
+def write_residual_rings(path: Path, comparison: Comparison) -> None:
+    """Write the deviance against detector radius, of fitted and of held-out counts.
+
+    A radius at which there is no valid pixel has no line.
+    """
+    labels = _labels(comparison)
+    lines = [
+        (*labels[arm], counts, radius, float(value))
+        for counts, rings in (("fitted", comparison.fitted_residuals), ("heldout", comparison.residuals))
+        for arm, values in rings.items()
+        for radius, value in enumerate(values)
+        if np.isfinite(value)
+    ]
+    _write_csv(path, _RINGS, lines)
+
+
+def read_residual_rings(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `residual_rings.csv`; raises as `read_metrics_csv`."""
+    return _read_csv(path, _RINGS, "table of residuals by detector ring")
+
+
+def write_residual_frames(path: Path, comparison: Comparison) -> None:
+    """Write the deviance of each frame and where it was taken, of fitted and of held-out counts."""
+    labels = _labels(comparison)
+    places = list(zip(comparison.frame_index.tolist(), *comparison.positions_px.T.tolist(), strict=True))
+    lines = [
+        (*labels[arm], counts, *place, float(value))
+        for counts, frames in (
+            ("fitted", comparison.frame_deviances),
+            ("heldout", comparison.heldout_frame_deviances),
+        )
+        for arm, values in frames.items()
+        for place, value in zip(places, values, strict=True)
+    ]
+    _write_csv(path, _FRAMES, lines)
+
+
+def read_residual_frames(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `residual_frames.csv`; raises as `read_metrics_csv`."""
+    return _read_csv(path, _FRAMES, "table of residuals by frame")
 
 
 def write_metrics_json(path: Path, comparison: Comparison) -> None:
     """Write the rows, what was removed from each arm and how it came about, and what they share; no NaN."""
-    arms = {arm: {"gauge": _plain_gauge(gauge), **comparison.origins[arm]} for arm, gauge in comparison.gauges.items()}
+    arms = {
+        arm: {
+            "gauge": _plain_gauge(gauge),
+            "error_gauge": comparison.error_gauges.get(arm),
+            **comparison.origins[arm],
+        }
+        for arm, gauge in comparison.gauges.items()
+    }
     facts = {
         "rows": comparison.plain(),
         "arms": arms,
@@ -92,6 +159,7 @@ def write_metrics_json(path: Path, comparison: Comparison) -> None:
         "scored_pixels": int(comparison.mask.sum()),
         "reference": comparison.reference,
         "exposure_ratio": comparison.exposure_ratio,
+        "limit": None if comparison.limit is None else _plain_limit(comparison.limit),
         "settings": comparison.settings.plain(),
     }
     with about(str(path)):
@@ -155,6 +223,43 @@ def read_objects(path: Path) -> Objects:
 
 def _plain_gauge(gauge: Gauge) -> dict[str, Any]:
     return {**asdict(gauge), "scale": {"real": gauge.scale.real, "imag": gauge.scale.imag}}
+
+
+def _plain_limit(limit: DoseLimit) -> dict[str, Any]:
+    """The limit without its curves, which are in `frc_curves.csv`."""
+    return {
+        "parameters": limit.parameters,
+        "probe": limit.probe,
+        "bound": limit.bound,
+        "bound_error": limit.bound_error,
+        "bayes": limit.bayes,
+        "photons_per_pixel": limit.photons_per_pixel,
+    }
+
+
+def _present(has: Callable[[str], bool]) -> list[str]:
+    """The columns of a table: all but the older definitions that it has none of."""
+    standard = Row.columns()
+    return [column for column in _ALL if column in standard or has(column)]
+
+
+def _labels(comparison: Comparison) -> dict[str, tuple[Any, ...]]:
+    return {row.arm: tuple(getattr(row, name) for name in _LABELS) for row in comparison.rows}
+
+
+def _read_csv(path: Path, columns: Sequence[str], what: str, newer: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The lines of a table as numbers and words; a newer column may be missing and is then empty."""
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            lines = csv.DictReader(stream)
+            found = lines.fieldnames or ()
+            if missing := [column for column in columns if column not in found and column not in newer]:
+                raise DataError(f"{path}: expected the column {missing[0]!r}, found {', '.join(found)}")
+            return [{column: _value(column, line.get(column)) for column in columns} for line in lines]
+    except OSError as error:
+        raise DataError(f"{path}: expected a {what}, got {error.strerror}; run the comparison first") from None
+    except ValueError as error:
+        raise DataError(f"{path}: expected a {what}: {error}") from None
 
 
 def _write_csv(path: Path, columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Complex, Float
 
 from foldlight.optics.coverage import bounding_box
-from foldlight.optics.rings import Rings, tapered_window
+from foldlight.optics.rings import Rings, tapered, tapered_window
 
 __all__ = ["Crossing", "RingCorrelation", "crossing", "half_bit", "ring_correlation"]
 
@@ -67,7 +67,7 @@ def ring_correlation(
     """
     box = bounding_box(mask)
     window = tapered_window(mask[box])
-    spectra = [np.fft.fft2(_windowed(image[box], window)) for image in (truth, estimate)]
+    spectra = [np.fft.fft2(tapered(image[box], window)) for image in (truth, estimate)]
     rings = Rings.of(window.shape)
     cross = spectra[0] * spectra[1].conj()
     overlap = np.hypot(rings.sum(cross.real), rings.sum(cross.imag))
@@ -103,11 +103,3 @@ def crossing(
     ring = int(falls[0])
     part = above[ring] / (above[ring] - above[ring + 1])
     return Crossing(float(nyquist[ring] + part * (nyquist[ring + 1] - nyquist[ring])), "crosses")
-
-
-def _windowed(image: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """A tapered image without its mean; exactly zero when nothing but rounding is left of it."""
-    mean = np.sum(window * image) / np.sum(window)
-    left: np.ndarray = window * (image - mean)
-    flat = np.abs(left).max() <= 1e-6 * np.abs(image).max()
-    return np.zeros_like(left) if flat else left

@@ -24,6 +24,7 @@ __all__ = [
     "phase_pair",
     "psnr",
     "score",
+    "skill",
     "ssim",
     "value_range",
 ]
@@ -50,11 +51,14 @@ class Scores:
     phase_ms_ssim: float | None
     complex_correlation: float | None
     phase_correlation: float | None
+    phase_skill: float | None
+    amplitude_skill: float | None
 
 
 def score(
     truth: Complex[np.ndarray, "y x"],
     estimate: Complex[np.ndarray, "y x"],
+    flat: Complex[np.ndarray, "y x"],
     mask: Bool[np.ndarray, "y x"],
     weight: Float[np.ndarray, "y x"],
     ms_ssim_sigma: float,
@@ -64,6 +68,7 @@ def score(
     Args:
         truth: true object.
         estimate: aligned object.
+        flat: the best flat image: ones, aligned to the truth; the zero of the skills.
         mask: object pixels to score.
         weight: light on each pixel, for the truth's mean phase.
         ms_ssim_sigma: standard deviation of the MS-SSIM window [px].
@@ -71,17 +76,21 @@ def score(
     amplitudes = np.abs(truth).astype(np.float64), np.abs(estimate).astype(np.float64)
     phases = phase_pair(truth, estimate, mask, weight)
     amplitude_range, phase_range = value_range(amplitudes[0], mask), value_range(phases[0], mask)
+    amplitude_ssim, phase_ssim = ssim(*amplitudes, mask, amplitude_range), ssim(*phases, mask, phase_range)
+    flat_amplitude, flat_phase = np.abs(flat).astype(np.float64), phase_pair(truth, flat, mask, weight)[1]
     return Scores(
         amplitude_mae=mean_absolute_error(*amplitudes, mask),
         phase_mae=mean_absolute_error(*phases, mask),
         amplitude_psnr=psnr(*amplitudes, mask, amplitude_range),
         phase_psnr=psnr(*phases, mask, phase_range),
-        amplitude_ssim=ssim(*amplitudes, mask, amplitude_range),
-        phase_ssim=ssim(*phases, mask, phase_range),
+        amplitude_ssim=amplitude_ssim,
+        phase_ssim=phase_ssim,
         amplitude_ms_ssim=ms_ssim(*amplitudes, mask, amplitude_range, ms_ssim_sigma),
         phase_ms_ssim=ms_ssim(*phases, mask, phase_range, ms_ssim_sigma),
         complex_correlation=complex_correlation(truth, estimate, mask),
         phase_correlation=pearson(*phases, mask),
+        phase_skill=skill(phase_ssim, ssim(phases[0], flat_phase, mask, phase_range)),
+        amplitude_skill=skill(amplitude_ssim, ssim(amplitudes[0], flat_amplitude, mask, amplitude_range)),
     )
 
 
@@ -156,6 +165,17 @@ def ssim(
         full=True,
     )
     return float(similarity[mask].mean())
+
+
+def skill(similarity: float | None, of_flat: float | None) -> float | None:
+    """`(s - s_flat) / (1 - s_flat)`: 1 for a perfect image, 0 for one no better than the best flat one.
+
+    Plain SSIM of a flat image is not 0: its luminance term knows the mean, and where the truth is uniform its
+    contrast term is 1. Source: Murphy 1988, Mon. Weather Rev. 116, 2417 (skill against a reference forecast).
+    """
+    if similarity is None or of_flat is None or not of_flat < 1 - _FLAT:
+        return None
+    return (similarity - of_flat) / (1 - of_flat)
 
 
 def ms_ssim(

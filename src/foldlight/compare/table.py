@@ -3,90 +3,24 @@
 What each column means, and when a cell is empty, is written in `specs/compare_models.md`.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
 
 from foldlight.compare.align import Gauge, align, own_gauge
-from foldlight.compare.deviance import heldout_deviance_map, radial_mean
+from foldlight.compare.deviance import misfit
 from foldlight.compare.frc import RingCorrelation, ring_correlation
-from foldlight.compare.metrics import score
+from foldlight.compare.row import FLAT_ARM, CompareSettings, Row
+from foldlight.compare.scoring import judged, known_of, row_of, scored
 from foldlight.core.errors import DataError, SettingsError
-from foldlight.core.settings import Settings
 from foldlight.optics.coverage import coverage_map, well_lit
+from foldlight.optics.limit import DoseLimit
 from foldlight.reconstruct.protocol import Reconstruction
 from foldlight.scan import Scan
 
 __all__ = ["FLAT_ARM", "CompareSettings", "Comparison", "Row", "compare"]
-
-FLAT_ARM = "Constant"
-"""The arm that is the best flat image: whoever does not beat it has collapsed."""
-
-_SKILL_MARGIN = 0.05  # of a score in [0, 1]: chance agreement of a nearly flat image stays below it
-
-
-class CompareSettings(Settings):
-    """How reconstructions are compared."""
-
-    ms_ssim_sigma: float = Field(default=1.5, gt=0, le=5)
-    """Standard deviation of the MS-SSIM window [px]; SSIM always uses 1.5."""
-
-    registration: bool = True
-    """Remove shift and phase ramp as well as the global scale."""
-
-    registered_arms: tuple[str, ...] | None = None
-    """Only these arms are freed of shift and ramp; all of them when not given."""
-
-    @model_validator(mode="after")
-    def _agree(self) -> "CompareSettings":
-        if self.registered_arms is not None and not self.registration:
-            raise ValueError("registered_arms are given, but registration is off; leave out one of the two")
-        return self
-
-    def registers(self, arm: str) -> bool:
-        """Whether an arm is freed of shift and ramp."""
-        return self.registration and (self.registered_arms is None or arm in self.registered_arms)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of `metrics.csv`: fields are its columns, None an empty cell."""
-
-    dose: float | None
-    view: str | None
-    split: str | None
-    arm: str
-    seed: int | None
-    n_frames: int | None
-    photons_per_frame: float | None
-    amplitude_mae: float | None = None
-    phase_mae: float | None = None
-    amplitude_psnr: float | None = None
-    phase_psnr: float | None = None
-    amplitude_ssim: float | None = None
-    phase_ssim: float | None = None
-    amplitude_ms_ssim: float | None = None
-    phase_ms_ssim: float | None = None
-    frc_half_nyquist: float | None = None
-    eta: float | None = None
-    deviance_heldout: float | None = None
-    train_seconds: float | None = None
-    infer_seconds_per_frame: float | None = None
-    status: str = "success"
-    complex_correlation: float | None = None
-    phase_correlation: float | None = None
-    frc_half_state: str | None = None
-    frc_seventh_nyquist: float | None = None
-    frc_half_bit_nyquist: float | None = None
-
-    @classmethod
-    def columns(cls) -> list[str]:
-        """Names of the columns, in order."""
-        return [column.name for column in fields(cls)]
 
 
 @dataclass(frozen=True)
@@ -99,6 +33,14 @@ class Comparison:
         gauges: what was removed.
         curves: Fourier ring correlation with the truth; empty without truth.
         residuals: (radius,) held-out deviance against detector radius [px]; empty without held-out counts.
+        fitted_residuals: (radius,) the same of the fitted counts.
+        frame_deviances: (frame,) deviance of the fitted counts of each frame, for each arm.
+        heldout_frame_deviances: (frame,) the same of the held-out counts; empty without them.
+        limit: what any method could reach with these counts; None without truth, or when not asked for.
+        error_gauges: what was projected out of `object_rmse` of each arm, `known` or `blind` probe; empty without
+            truth.
+        positions_px: (frame, 2) where the frames were taken (y, x) [px].
+        frame_index: (frame,) number of each frame in the scan it was first read from.
         truth: (y, x) complex true object, without its own mean phase and ramp (`own_gauge`) when all arms were
             registered, or None.
         reference: what the gauge was fitted to: `truth`, or without truth the name of an arm, for display only.
@@ -118,6 +60,13 @@ class Comparison:
     gauges: Mapping[str, Gauge]
     curves: Mapping[str, RingCorrelation]
     residuals: Mapping[str, np.ndarray]
+    fitted_residuals: Mapping[str, np.ndarray]
+    frame_deviances: Mapping[str, np.ndarray]
+    heldout_frame_deviances: Mapping[str, np.ndarray]
+    limit: DoseLimit | None
+    error_gauges: Mapping[str, str]
+    positions_px: np.ndarray
+    frame_index: np.ndarray
     truth: np.ndarray | None
     reference: str
     coverage: np.ndarray
@@ -136,7 +85,14 @@ class Comparison:
 
     def plain(self) -> list[dict[str, Any]]:
         """The rows as JSON-ready values."""
-        return [asdict(row) for row in self.rows]
+        columns = Row.columns(self.settings.legacy)
+        return [{column: getattr(row, column) for column in columns} for row in self.rows]
+
+    def with_bias(self, fractions: Mapping[str, float]) -> "Comparison":
+        """The comparison with the bias fraction of some arms filled in; see `compare.efficiency.bias_fraction`."""
+        return replace(
+            self, rows=tuple(replace(row, bias_fraction=fractions.get(row.arm, row.bias_fraction)) for row in self.rows)
+        )
 
 
 def compare(
@@ -166,26 +122,34 @@ def compare(
     _check(scan, digest, reconstructions, settings)
     coverage = coverage_map(scan.probe, scan.positions_px, scan.canvas)
     mask = well_lit(coverage)
-    maps = {
-        made.arm: heldout_deviance_map(made, heldout, exposure_ratio) for made in reconstructions if heldout is not None
-    }
-    trusted = scan.mask if heldout is None else heldout.mask
-    deviances = {arm: float(found[trusted].mean()) for arm, found in maps.items()}
+    fitted = {made.arm: misfit(made, scan) for made in reconstructions if _same_frames(made, scan)}
+    unseen = {made.arm: misfit(made, heldout, exposure_ratio) for made in reconstructions if heldout is not None}
+    deviances = {arm: found.mean for arm, found in unseen.items()}
     target, reference = _target(scan, reconstructions, coverage, deviances, settings)
     aligned = {made.arm: align(made.object, target, coverage, settings.registers(made.arm)) for made in reconstructions}
     objects = {arm: image for arm, (image, _) in aligned.items()}
-    truth = None if scan.truth is None else target
-    curves = {} if truth is None else {arm: ring_correlation(truth, image, mask) for arm, image in objects.items()}
-    rows = [_row(made, deviances.get(made.arm)) for made in reconstructions]
-    if truth is not None:
-        rows = [_scored(row, truth, objects[row.arm], curves[row.arm], mask, coverage, settings) for row in rows]
+    rows = [row_of(made, fitted.get(made.arm), unseen.get(made.arm)) for made in reconstructions]
+    known = known_of(scan, target, coverage, mask, settings)
+    curves = {} if known is None else {arm: ring_correlation(target, image, mask) for arm, image in objects.items()}
+    if known is not None:
+        rows = [
+            scored(row, made, objects[made.arm], curves[made.arm], known)
+            for row, made in zip(rows, reconstructions, strict=True)
+        ]
     return Comparison(
-        rows=_judged(rows),
+        rows=judged(rows),
         objects=objects,
         gauges={arm: gauge for arm, (_, gauge) in aligned.items()},
         curves=curves,
-        residuals={arm: radial_mean(found, trusted) for arm, found in maps.items()},
-        truth=truth,
+        residuals={arm: found.rings for arm, found in unseen.items()},
+        fitted_residuals={arm: found.rings for arm, found in fitted.items()},
+        frame_deviances={arm: found.frames for arm, found in fitted.items()},
+        heldout_frame_deviances={arm: found.frames for arm, found in unseen.items()},
+        limit=None if known is None else known.limit,
+        error_gauges={} if known is None else {made.arm: known.gauge(made) for made in reconstructions},
+        positions_px=scan.positions_px,
+        frame_index=scan.frame_index,
+        truth=None if known is None else target,
         reference=reference,
         coverage=coverage,
         mask=mask,
@@ -245,69 +209,6 @@ def _target(
     return own_gauge(chosen.object, coverage)[0], chosen.arm
 
 
-def _row(made: Reconstruction, deviance: float | None) -> Row:
-    """What is known without a truth; a number that the ledger does not know, or that is not finite, is left empty."""
-    ledger = made.ledger
-    frames = ledger.n_frames
-    return Row(
-        dose=None,
-        view=None,
-        split=None,
-        arm=made.arm,
-        seed=None,
-        n_frames=frames,
-        photons_per_frame=_per_frame(ledger.photons, frames),
-        deviance_heldout=_finite(deviance),
-        train_seconds=ledger.train_seconds,
-        infer_seconds_per_frame=_per_frame(ledger.infer_seconds, frames),
-    )
-
-
-def _per_frame(value: float | None, frames: int | None) -> float | None:
-    return float(value / frames) if frames and value is not None else None
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _scored(
-    row: Row,
-    truth: np.ndarray,
-    image: np.ndarray,
-    curve: RingCorrelation,
-    mask: np.ndarray,
-    coverage: np.ndarray,
-    settings: CompareSettings,
-) -> Row:
-    """A row with the numbers that need a truth."""
-    found = asdict(score(truth, image, mask, coverage, settings.ms_ssim_sigma))
-    finite: dict[str, Any] = {name: _finite(value) for name, value in found.items()}
-    half = curve.crossing(0.5)
-    return replace(
-        row,
-        **finite,
-        frc_half_nyquist=half.nyquist,
-        frc_half_state=half.state,
-        frc_seventh_nyquist=curve.crossing(1 / 7).nyquist,
-        frc_half_bit_nyquist=curve.crossing(curve.half_bit).nyquist,
-    )
-
-
-def _judged(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Rows whose arm does no better than the flat arm, where there is one, get the status `collapsed`."""
-    flat = next((row for row in rows if row.arm == FLAT_ARM), None)
-    if flat is None:
-        return tuple(rows)
-    return tuple(replace(row, status="collapsed") if row is not flat and _no_better(row, flat) else row for row in rows)
-
-
-def _no_better(row: Row, flat: Row) -> bool:
-    """No score that both have is better than the flat arm's; skill against truth first, held-out counts without it."""
-    pairs = [(row.phase_ssim, flat.phase_ssim), (row.complex_correlation, flat.complex_correlation)]
-    gains = [mine - theirs for mine, theirs in pairs if mine is not None and theirs is not None]
-    if gains:
-        return all(gain <= _SKILL_MARGIN for gain in gains)
-    if row.deviance_heldout is None or flat.deviance_heldout is None:
-        return False
-    return row.deviance_heldout >= flat.deviance_heldout
+def _same_frames(made: Reconstruction, scan: Scan) -> bool:
+    """The arm has one position for each frame and a probe of their size, so that it expects something of them."""
+    return len(made.positions_px) == len(scan) and made.probe.shape[1:] == scan.window

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from foldlight.bundle import write_bundle
-from foldlight.compare.table import Comparison, compare
+from foldlight.compare.efficiency import suited_limit
+from foldlight.compare.table import CompareSettings, Comparison, compare
 from foldlight.core.errors import FoldlightError
 from foldlight.core.files import write_json, write_text
 from foldlight.core.provenance import environment
@@ -83,7 +84,8 @@ def run_demo(settings: DemoSettings, options: ReadOptions, say: Say) -> Comparis
             log(f"failed: {error}")
     for each in made:
         each.save(settings.output / "reconstructions" / f"{each.arm}.npz")
-    comparison = compare(data.scan, made, data.heldout, data.exposure_ratio).labelled(
+    wanted = CompareSettings(limit="off" if data.scan.truth is None else suited_limit(made, data.scan))
+    comparison = compare(data.scan, made, data.heldout, data.exposure_ratio, wanted).labelled(
         dose=data.scan.origin.get("dose"), seed=settings.seed
     )
     write_json(settings.output / "settings.json", {"demo": settings.plain(), "environment": environment()})

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Inexact
 from scipy.ndimage import distance_transform_edt
 
-__all__ = ["Rings", "tapered_window"]
+__all__ = ["Rings", "tapered", "tapered_window"]
 
 _TAPER = 0.125  # of the box's shorter side: the width over which the window rises at the mask's edge
 
@@ -40,6 +40,10 @@ class Rings:
         last = len(self.nyquist)
         return np.bincount(self.index.ravel(), values.ravel(), last + 1)[1 : last + 1]
 
+    def mean(self, values: Float[np.ndarray, "y x"]) -> Float[np.ndarray, " ring"]:
+        """(ring,) mean of the values of an unshifted spectrum in each ring."""
+        return self.sum(values) / self.samples
+
 
 def tapered_window(mask: Bool[np.ndarray, "y x"]) -> Float[np.ndarray, "y x"]:
     """1 inside a mask, falling to 0 at its edge (and at the array's) as a squared sine."""
@@ -47,3 +51,11 @@ def tapered_window(mask: Bool[np.ndarray, "y x"]) -> Float[np.ndarray, "y x"]:
     depth = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     window: np.ndarray = np.sin(np.pi / 2 * np.clip(depth / width, 0, 1)) ** 2
     return window
+
+
+def tapered(image: Inexact[np.ndarray, "y x"], window: Float[np.ndarray, "y x"]) -> Inexact[np.ndarray, "y x"]:
+    """A windowed image without its mean; exactly zero when nothing but rounding is left of it."""
+    mean = np.sum(window * image) / np.sum(window)
+    left: np.ndarray = window * (image - mean)
+    flat = np.abs(left).max() <= 1e-6 * np.abs(image).max()
+    return np.zeros_like(left) if flat else left

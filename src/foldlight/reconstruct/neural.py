@@ -18,6 +18,8 @@ from foldlight.train.device import usable_device
 
 __all__ = ["NeuralReconstructor"]
 
+_ARMS = {"object": "Supervised"}  # by what the network learned from; any other is just the network
+
 
 @dataclass(frozen=True)
 class NeuralReconstructor:
@@ -26,7 +28,7 @@ class NeuralReconstructor:
     Attributes:
         model: the trained network.
         train_seconds: what its training took, for the ledger.
-        arm: name in tables.
+        arm: name in tables; by default it says what the network learned from.
         device: where to run.
         batch_frames: frames a pass.
         progress: show a bar.
@@ -34,10 +36,14 @@ class NeuralReconstructor:
 
     model: Model
     train_seconds: float = 0.0
-    arm: str = "Network"
+    arm: str = ""
     device: str = "cpu"
     batch_frames: int = 128
     progress: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.arm:
+            object.__setattr__(self, "arm", _ARMS.get(self.model.supervision, "Network"))
 
     def reconstruct(self, scan: Scan) -> Reconstruction:
         """The stitched object.

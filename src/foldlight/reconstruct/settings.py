@@ -5,9 +5,10 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
+from foldlight.core.errors import SettingsError
 from foldlight.core.settings import Settings
 
-__all__ = ["EngineOptions", "IterativeSettings"]
+__all__ = ["EngineOptions", "IterativeSettings", "LikelihoodOptions", "LikelihoodSettings"]
 
 Engine = Literal["lsqml", "rpie", "dm"]
 
@@ -29,10 +30,13 @@ _ENGINES: dict[Engine, _Engine] = {
 
 
 class EngineOptions(Settings):
-    """How to run any engine of pty-chi. The defaults suit measured data whose probe is a guess."""
+    """How to run any iterative engine. The defaults suit measured data whose probe is a guess.
+
+    Maximum likelihood (ml) takes epochs, fit_probe, device and time_limit_s from here; the rest is pty-chi's.
+    """
 
     epochs: int | None = Field(default=None, ge=1)
-    """Passes over all frames; none given: 100 for lsqml, 50 for rpie, 30 for dm."""
+    """Passes over all frames; none given: 100 for lsqml, 50 for rpie, 30 for dm. For ml the most iterations: 500."""
 
     batch_size: int | None = Field(default=None, ge=1)
     """Frames between two updates; none given: 10 for rpie (it diverges with many more), for the others a fifth of the
@@ -70,13 +74,13 @@ class EngineOptions(Settings):
     """Seed of the order of frames; the same seed on one CPU thread gives the same bits."""
 
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where pty-chi computes."""
+    """Where the engine computes."""
 
     threads: int | None = Field(default=None, ge=1)
     """CPU threads; all cores when not given. On one, results repeat to the bit."""
 
     time_limit_s: float | None = Field(default=None, gt=0)
-    """Wall time after which the child process is ended [s]."""
+    """Wall time after which the child process of pty-chi is ended, or ml keeps what it has [s]."""
 
 
 class IterativeSettings(EngineOptions):
@@ -101,3 +105,52 @@ class IterativeSettings(EngineOptions):
                 "threads": self.threads or os.cpu_count() or 1,
             }
         )
+
+
+class LikelihoodOptions(Settings):
+    """What only maximum likelihood asks for."""
+
+    phase_only: bool = False
+    """Look for the object's phase alone; its amplitude stays that of the start (ml)."""
+
+    tolerance: float = Field(default=1e-4, ge=0)
+    """Converged when ten iterations gain less log-likelihood than this for each unknown; fitting the noise is worth 0.5
+    each, whatever the dose. 0 goes on until rounding stops the descent (ml)."""
+
+    pull_photons: float = Field(default=0.1, ge=0)
+    """Weight of keeping a pixel near its start, as that of so many photons through it [photon]: nothing where the
+    object is lit, but at the dim edge it stops values that hang on less than one photon. 0 is plain likelihood (ml)."""
+
+
+class LikelihoodSettings(LikelihoodOptions):
+    """Poisson maximum likelihood by L-BFGS, with a known probe unless told otherwise."""
+
+    iterations: int = Field(default=500, ge=1)
+    """Iterations at the most; each passes over all frames once, now and then twice."""
+
+    fit_probe: bool = False
+    """Refine the probe too, every mode that the scan has."""
+
+    device: str = "cpu"
+    """Where to compute: `cpu`, `cuda` or `cuda:1`."""
+
+    time_limit_s: float | None = Field(default=None, gt=0)
+    """Wall time after which the best object so far is kept [s]."""
+
+    @classmethod
+    def of(cls, options: EngineOptions, own: LikelihoodOptions | None = None) -> "LikelihoodSettings":
+        """What is common to all engines, and what is asked of this one.
+
+        Raises:
+            SettingsError: an option that this engine does not have.
+        """
+        if options.fit_positions or options.probe_modes > 1:
+            raise SettingsError(
+                "engine ml: expected the positions and the probe modes of the scan, got"
+                f" {'fit_positions' if options.fit_positions else f'probe_modes = {options.probe_modes}'}; refine them"
+                " with lsqml"
+            )
+        shared = options.model_dump(include={"fit_probe", "device", "time_limit_s"})
+        if options.epochs is not None:
+            shared["iterations"] = options.epochs
+        return cls(**(own or LikelihoodOptions()).model_dump(), **shared)

@@ -44,7 +44,7 @@ BLANK = "0.93"
 
 _COLUMN_IN, _PLOT_IN = 2.5, 2.9  # inches
 _WRAPS = 5.5  # rad: a phase of wider range is shown on a cyclic map
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")  # told apart by most eyes
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#882255")  # told apart by most eyes
 _FRAMES_SHOWN = 3
 _ALIKE = 1e-5  # relative spread that is only rounding
 _LEAST_DEVIANCE = 1e-3  # per pixel: below, the detector is dark
@@ -376,7 +376,7 @@ def _positions(axis: Axes, scan: Scan) -> None:
     axis.set_title(f"positions; probe {diameter:.0f} px wide (participation)", fontsize=10)
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path, dpi: int = 130) -> None:
     """Write a figure as PNG; the same figure gives the same bytes."""
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=130, format="png", facecolor="white", metadata={"Software": "foldlight"})
+        figure.savefig(temporary, dpi=dpi, format="png", facecolor="white", metadata={"Software": "foldlight"})

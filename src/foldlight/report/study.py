@@ -1,4 +1,4 @@
-"""Pictures and the table of a whole study, from its rows and its images alone.
+"""Pictures of a whole study, from its rows and its images alone; `study_table` puts the same rows into words.
 
 Rows are those of `metrics.csv`, as words or as numbers; an empty cell, None or "", is a number that is not there.
 """
@@ -20,23 +20,22 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from foldlight.compare.files import Objects
 from foldlight.compare.metrics import phase_pair
+from foldlight.compare.paired import number, spread
+from foldlight.compare.summary import Summary, data_set, summarise
 from foldlight.compare.table import FLAT_ARM
 from foldlight.core.errors import DataError
 from foldlight.optics.coverage import bounding_box
-from foldlight.report.columns import COLUMNS, Column
 from foldlight.report.figures import BLANK, arm_colours, phase_scale, save
+from foldlight.report.tables import study_table
 from foldlight.study.models import TESTED_ARMS
 
-__all__ = ["Panel", "study_curves", "study_gallery", "study_table"]
+__all__ = ["Panel", "ordered_arms", "study_curves", "study_gallery", "study_table"]
 
 Plain = Mapping[str, Any]
 
 _STYLES = {"test": "-", "train": "--"}
 _MARKERS = "os^Dvp*"
-_SHOWN = (
-    *("phase_ssim", "amplitude_ssim", "phase_ms_ssim", "complex_correlation", "frc_half_nyquist", "deviance_heldout"),
-    *("infer_seconds_per_frame", "status"),
-)
+_DODGE = 0.025  # decades of dose between the bars of two arms
 _CELL_IN = 1.75  # inches: width of a picture in the gallery
 
 
@@ -60,50 +59,47 @@ class Panel:
 def study_curves(rows: Sequence[Plain], path: Path) -> None:
     """Scores against dose, one column a view, as a PNG.
 
-    One colour and marker an arm; the test split solid, the training split dashed; hollow markers have collapsed. With
-    several seeds the line is their mean. An FRC that never reaches 0.5 lies on the lower edge, one that stays above it
-    up to Nyquist on the upper one. Held-out deviance is shown over that of the best arm of the same counts.
+    One colour and marker an arm; the test split solid, the training split dashed; hollow markers have collapsed, in one
+    seed at least. With several seeds a point is their median and its bar goes from the least to the greatest. A score
+    that no row has gets no place. An FRC that never reaches 0.5 lies on the lower edge, one that stays above it up to
+    Nyquist on the upper one. Held-out deviance is shown over that of the best arm of the same counts. Errors are shown
+    with the dose limit: below it only biased estimates get, and below the Bayesian one only those that know more than
+    its prior.
 
     Raises:
-        DataError: no row has a dose and a number to show.
+        DataError: no row has a dose and a number to show, or two are of one arm and data set.
     """
-    told = _with_relative_deviance([row for row in rows if _number(row.get("dose"))])
-    measures = [measure for measure in _MEASURES if any(measure.value(row) is not None for row in told)]
+    told = summarise(_with_derived([row for row in rows if number(row.get("dose"))]))
+    measures = [measure for measure in _MEASURES if any(measure.column in found.values for found in told)]
     if not measures:
         raise DataError("study: expected rows with a dose and a score, got none; run the comparisons first")
-    views = list(dict.fromkeys(row.get("view") for row in told))
+    views = list(dict.fromkeys(found.view for found in told))
     figure = Figure(figsize=(2.9 * len(views) + 1.2, 2.15 * len(measures) + 1.1), layout="constrained")
     axes = figure.subplots(len(measures), len(views), squeeze=False, sharex=True, sharey="row")
-    arms = _ordered({str(row["arm"]) for row in told})
-    colours = arm_colours(arms)
-    looks = {arm: (colours[arm], _MARKERS[place % len(_MARKERS)]) for place, arm in enumerate(arms)}
-    doses = sorted({_number(row["dose"]) or 0.0 for row in told})
+    looks = _looks(told)
+    doses = sorted({_dose(found) for found in told})
     for place, measure in enumerate(measures):
         for column, view in enumerate(views):
             axis = axes[place, column]
-            _curves(axis, [row for row in told if row.get("view") == view], measure, looks)
-            axis.set_xscale("log")
-            axis.set_xticks(doses, [_dose(dose) for dose in doses])
-            axis.xaxis.set_minor_locator(NullLocator())
-            axis.set_xlim(doses[0] / 1.6, doses[-1] * 1.6)
-            axis.grid(color="0.9", lw=0.8)
-            axis.spines[["top", "right"]].set_visible(False)
-            axis.tick_params(labelsize=9)
+            _curves(axis, [found for found in told if found.view == view], measure, looks)
+            _limits(axis, [found for found in told if found.view == view], measure)
+            _dose_axis(axis, doses)
         axes[place, 0].set_ylabel(measure.label, fontsize=10)
-        measure.limit(axes[place, 0])
+        measure.scale(axes[place, 0])
     for column, view in enumerate(views):
         axes[0, column].set_title(view or "all", fontsize=11, fontweight="bold")
         axes[-1, column].set_xlabel("photons per frame", fontsize=10)
     figure.align_ylabels(axes[:, 0])
-    handles = _legend(looks, told)
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 7), fontsize=9, frameon=False)
+    handles = _legend(looks, told, measures)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), fontsize=9, frameon=False)
     save(figure, path)
 
 
 def study_gallery(panels: Sequence[Panel], path: Path) -> None:
     """Phase images of a study as a PNG: a row for each panel, a column for the truth and for each arm.
 
-    All share one phase scale; each is cut to what was scored and captioned with its phase SSIM.
+    All share one phase scale; each is cut to what was scored and captioned with its phase SSIM. The panels are of one
+    seed.
 
     Raises:
         DataError: no panel.
@@ -113,7 +109,7 @@ def study_gallery(panels: Sequence[Panel], path: Path) -> None:
     phases = [_phases(panel.objects) for panel in panels]
     scored = [panel.objects.mask for panel in panels]
     present = {name for found in phases for name in found}
-    columns = [*(["truth"] if "truth" in present else []), *_ordered(present - {"truth"})]
+    columns = [*(["truth"] if "truth" in present else []), *ordered_arms(present - {"truth"})]
     anchors = [next(iter(found.values()))[mask] for found, mask in zip(phases, scored, strict=True)]
     norm, colours, extend = phase_scale(np.concatenate(anchors))
     heights = [_aspect(mask) for mask in scored]
@@ -125,7 +121,7 @@ def study_gallery(panels: Sequence[Panel], path: Path) -> None:
             _thumbnail(axes[place, column], found.get(name), panel.objects.mask, norm, colours)
             if name in found and panel.phase_ssim.get(name) is not None:
                 axes[place, column].set_xlabel(f"SSIM {panel.phase_ssim[name]:.2f}", fontsize=8, labelpad=2)
-        axes[place, 0].set_ylabel(f"{panel.view}\n{_dose(panel.dose)} ph/frame", fontsize=9)
+        axes[place, 0].set_ylabel(f"{panel.view}\n{_power(panel.dose)} ph/frame", fontsize=9)
     for column, name in enumerate(columns):
         axes[0, column].set_title(name, fontsize=10, fontweight="bold")
     bar = figure.colorbar(ScalarMappable(norm, colours), ax=axes, extend=extend, fraction=0.03, pad=0.01, aspect=40)
@@ -134,46 +130,23 @@ def study_gallery(panels: Sequence[Panel], path: Path) -> None:
     save(figure, path)
 
 
-def study_table(rows: Sequence[Plain]) -> str:
-    """The rows as text in columns of fixed width that is a GitHub table too.
-
-    In each dose, view and split the best of each score is bold. An empty cell is a number that is not there.
-    """
-    columns = [column for name in _SHOWN for column in COLUMNS if column.name == name]
-    labels = ["dose", "view", "split", "arm"]
-    if len({row.get("seed") for row in rows} - {None, ""}) > 1:
-        labels.append("seed")
-    heads = [*labels, *(column.label for column in columns)]
-    lines = [
-        [*(_word(row, name) for name in labels), *(_shown(row, column, rows) for column in columns)] for row in rows
-    ]
-    widths = [max(3, *(len(line[place]) for line in [heads, *lines])) for place in range(len(heads))]
-    right = [name == "dose" for name in labels] + [bool(column.digits) for column in columns]
-
-    def laid_out(cells: Sequence[str]) -> str:
-        padded = (
-            cell.rjust(width) if number else cell.ljust(width)
-            for cell, width, number in zip(cells, widths, right, strict=True)
-        )
-        return f"| {' | '.join(padded)} |"
-
-    rule = ["-" * (width - 1) + ":" if number else "-" * width for width, number in zip(widths, right, strict=True)]
-    return "\n".join(map(laid_out, [heads, rule, *lines])) + "\n"
-
-
 @dataclass(frozen=True)
 class _Measure:
     """A row of the small multiples.
 
     Attributes:
         label: of the axis.
-        value: the number of a row, or None.
-        limit: sets the range of the axis.
+        column: of the rows.
+        scale: sets kind and range of the axis.
+        limits: columns with what can be reached.
+        level: of a line across, what an unbiased estimate can reach at any dose.
     """
 
     label: str
-    value: Callable[[Plain], float | None]
-    limit: Callable[[Axes], None]
+    column: str
+    scale: Callable[[Axes], None]
+    limits: tuple[str, ...] = ()
+    level: float | None = None
 
 
 def _unit_range(axis: Axes) -> None:
@@ -182,84 +155,153 @@ def _unit_range(axis: Axes) -> None:
 
 
 def _ratio_range(axis: Axes) -> None:
-    axis.set_yscale("log")
+    _log_range(axis)
     _, high = axis.get_ylim()
     axis.set_ylim(0.97, max(high, 1.2))
-    plain = FuncFormatter(lambda ratio, _: f"{ratio:g}")
-    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.2, 1.5, 2.0, 3.0, 5.0)))
-    axis.yaxis.set_major_formatter(plain)
+
+
+def _log_range(axis: Axes) -> None:
+    """Decades, with more ticks where there are few of them."""
+    axis.set_yscale("log")
+    low, high = axis.get_ylim()
+    decades = math.log10(high / low)
+    subs = (1.0, 1.2, 1.5, 2.0, 3.0, 5.0) if decades < 1 else (1.0, 2.0, 5.0) if decades < 2 else (1.0,)
+    axis.yaxis.set_major_locator(LogLocator(subs=subs))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.yaxis.set_minor_locator(NullLocator())
 
 
-def _ring(row: Plain) -> float | None:
-    """The crossing of 0.5, or the edge on whose side the curve stays."""
-    found = _number(row.get("frc_half_nyquist"))
-    edge = {"above": 1.0, "below": 0.0}.get(str(row.get("frc_half_state")))
-    return found if found is not None else edge
-
+_LIMITS = {"limit_rmse": ("-", "dose limit"), "limit_bayes_rmse": (":", "Bayesian limit")}
+_PALE = {"train": 0.4}  # of the lines of limits, whose styles are taken
 
 _MEASURES = (
-    _Measure("phase SSIM", lambda row: _number(row.get("phase_ssim")), _unit_range),
-    _Measure("amplitude SSIM", lambda row: _number(row.get("amplitude_ssim")), _unit_range),
-    _Measure("FRC 0.5 / Nyquist", _ring, _unit_range),
-    _Measure("held-out deviance\nover the best arm's", lambda row: _number(row.get("relative")), _ratio_range),
+    _Measure("phase SSIM", "phase_ssim", _unit_range),
+    _Measure("amplitude SSIM", "amplitude_ssim", _unit_range),
+    _Measure("FRC 0.5 / Nyquist", "frc_edge", _unit_range),
+    _Measure("object rms error\n(relative)", "object_rmse", _log_range, tuple(_LIMITS)),
+    _Measure("efficiency η", "eta", _log_range, level=1.0),
+    _Measure("held-out deviance\nover the best arm's", "deviance_ratio", _ratio_range),
 )
 
 
-def _with_relative_deviance(rows: Sequence[Plain]) -> list[Plain]:
-    """Rows with `relative`: their held-out deviance over the least of the same dose, view, split and seed."""
+def _with_derived(rows: Sequence[Plain]) -> list[Plain]:
+    """Rows with two more numbers.
+
+    `frc_edge` is the crossing of 0.5, or the edge on whose side the curve stays; `deviance_ratio` the held-out deviance
+    over the least of the same counts.
+    """
     least: dict[tuple[Any, ...], float] = {}
     for row in rows:
-        if (value := _number(row.get("deviance_heldout"))) is not None and value > 0:
-            least[_counts(row)] = min(value, least.get(_counts(row), math.inf))
+        if (value := number(row.get("deviance_heldout"))) is not None and value > 0:
+            least[data_set(row)] = min(value, least.get(data_set(row), math.inf))
 
-    def relative(row: Plain) -> float | None:
-        value, best = _number(row.get("deviance_heldout")), least.get(_counts(row))
+    def edge(row: Plain) -> float | None:
+        found = number(row.get("frc_half_nyquist"))
+        return found if found is not None else {"above": 1.0, "below": 0.0}.get(str(row.get("frc_half_state")))
+
+    def ratio(row: Plain) -> float | None:
+        value, best = number(row.get("deviance_heldout")), least.get(data_set(row))
         return value / best if value is not None and best is not None else None
 
-    return [{**row, "relative": relative(row)} for row in rows]
+    return [{**row, "frc_edge": edge(row), "deviance_ratio": ratio(row)} for row in rows]
 
 
-def _counts(row: Plain) -> tuple[Any, ...]:
-    """What rows of the same held-out counts share."""
-    return tuple(row.get(name) for name in ("dose", "view", "split", "seed"))
+@dataclass(frozen=True)
+class _Look:
+    """How an arm is drawn: `shift` is a factor on the dose that keeps bars of several seeds apart."""
+
+    colour: str
+    marker: str
+    shift: float
 
 
-def _curves(axis: Axes, rows: Sequence[Plain], measure: _Measure, looks: Mapping[str, tuple[str, str]]) -> None:
-    """A line for each arm and split, a marker for each row."""
-    for arm, (colour, marker) in looks.items():
-        for split in dict.fromkeys(row.get("split") for row in rows):
-            mine = [row for row in rows if row["arm"] == arm and row.get("split") == split]
-            points = [(_number(row["dose"]), measure.value(row), row.get("status") == "collapsed") for row in mine]
-            known = [(dose, value, hollow) for dose, value, hollow in points if dose and value is not None]
-            doses = sorted({dose for dose, _, _ in known})
-            means = [np.mean([value for at, value, _ in known if at == dose]) for dose in doses]
-            axis.plot(doses, means, color=colour, lw=1.6, ls=_STYLES.get(str(split), "-"), zorder=2)
-            for hollow in (False, True):
-                chosen = [(dose, value) for dose, value, collapsed in known if collapsed == hollow]
-                axis.plot(
-                    [dose for dose, _ in chosen],
-                    [value for _, value in chosen],
-                    ls="",
-                    marker=marker,
-                    ms=5.5,
-                    color=colour,
-                    mfc="white" if hollow else colour,
-                    zorder=3,
-                )
+def _looks(told: Sequence[Summary]) -> dict[str, _Look]:
+    arms = ordered_arms({found.arm for found in told})
+    colours = arm_colours(arms)
+    apart = _DODGE if any(len(found.seeds) > 1 for found in told) else 0.0
+    return {
+        arm: _Look(colours[arm], _MARKERS[place % len(_MARKERS)], 10 ** (apart * (place - (len(arms) - 1) / 2)))
+        for place, arm in enumerate(arms)
+    }
 
 
-def _legend(looks: Mapping[str, tuple[str, str]], rows: Sequence[Plain]) -> list[Line2D]:
+def _curves(axis: Axes, told: Sequence[Summary], measure: _Measure, looks: Mapping[str, _Look]) -> None:
+    """A line for each arm and split; at each dose a marker and, of several seeds, a bar."""
+    for arm, look in looks.items():
+        for split in dict.fromkeys(found.split for found in told):
+            mine = [found for found in told if (found.arm, found.split) == (arm, split)]
+            mine = sorted((found for found in mine if measure.column in found.values), key=_dose)
+            places = [_dose(found) * look.shift for found in mine]
+            spreads = [found.values[measure.column] for found in mine]
+            medians = [each.median for each in spreads]
+            axis.plot(places, medians, color=look.colour, lw=1.6, ls=_STYLES.get(str(split), "-"), zorder=2)
+            bars = [
+                (place, each.low, each.high) for place, each in zip(places, spreads, strict=True) if each.number > 1
+            ]
+            if bars:
+                axis.vlines(*zip(*bars, strict=True), color=look.colour, lw=1.1, zorder=2.5)
+            hollow = np.array(["collapsed" in found.statuses for found in mine], bool)
+            for chosen, face in ((hollow, "white"), (~hollow, look.colour)):
+                if chosen.any():
+                    points = np.array([places, medians])[:, chosen]
+                    axis.plot(*points, ls="", marker=look.marker, ms=5, color=look.colour, mfc=face, zorder=3)
+
+
+def _limits(axis: Axes, told: Sequence[Summary], measure: _Measure) -> None:
+    """What can be reached at each dose, for each split; one line for all arms, since they see the same data."""
+    for column in measure.limits:
+        for split in dict.fromkeys(found.split for found in told):
+            known = [found for found in told if found.split == split and column in found.values]
+            doses = sorted({_dose(found) for found in known})
+            medians = [spread(found.values[column].median for found in known if _dose(found) == dose) for dose in doses]
+            heights = [each.median for each in medians if each]
+            axis.plot(
+                doses,
+                heights,
+                color="black",
+                lw=1.3,
+                ls=_LIMITS[column][0],
+                alpha=_PALE.get(str(split), 1.0),
+                marker="_",
+                ms=9,
+                zorder=1.5,
+            )
+    if measure.level is not None:
+        axis.axhline(measure.level, color="black", lw=1.3, zorder=1.5)
+
+
+def _dose_axis(axis: Axes, doses: Sequence[float]) -> None:
+    axis.set_xscale("log")
+    axis.set_xticks(doses, [_power(dose) for dose in doses])
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set_xlim(doses[0] / 1.6, doses[-1] * 1.6)
+    axis.grid(color="0.9", lw=0.8)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=9)
+
+
+def _legend(looks: Mapping[str, _Look], told: Sequence[Summary], measures: Sequence[_Measure]) -> list[Line2D]:
     """What the colours, lines and markers stand for, as far as they occur."""
-    arms = [Line2D([], [], color=colour, marker=marker, label=arm) for arm, (colour, marker) in looks.items()]
-    splits = [split for split in _STYLES if any(row.get("split") == split for row in rows)]
-    lines = [Line2D([], [], color="0.3", ls=_STYLES[split], label=f"{split} split") for split in splits]
-    if any(row.get("status") == "collapsed" for row in rows):
-        lines.append(Line2D([], [], color="0.3", ls="", marker="o", mfc="white", label="collapsed"))
-    return arms + lines
+    handles = [Line2D([], [], color=look.colour, marker=look.marker, label=arm) for arm, look in looks.items()]
+    splits = [split for split in _STYLES if any(found.split == split for found in told)]
+    handles += [Line2D([], [], color="0.3", ls=_STYLES[split], label=f"{split} split") for split in splits]
+    limits = {column for measure in measures for column in measure.limits}
+    pale = " (train: pale)" if len(splits) > 1 else ""
+    for column, (style, label) in _LIMITS.items():
+        if column in limits and any(column in found.values for found in told):
+            handles.append(Line2D([], [], color="black", lw=1.3, ls=style, marker="_", ms=9, label=f"{label}{pale}"))
+    if any("collapsed" in found.statuses for found in told):
+        handles.append(Line2D([], [], color="0.3", ls="", marker="o", mfc="white", label="collapsed"))
+    counts = sorted({len(found.seeds) for found in told})
+    if counts[-1] > 1:
+        seeds = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
+        handles.append(
+            Line2D([], [], color="0.3", ls="", marker="|", ms=11, label=f"least to greatest of {seeds} seeds")
+        )
+    return handles
 
 
-def _ordered(arms: Collection[str]) -> list[str]:
+def ordered_arms(arms: Collection[str]) -> list[str]:
     """Arms as a study lists them, others by name, the flat one last."""
     known = [*TESTED_ARMS, *sorted(set(arms) - {*TESTED_ARMS, FLAT_ARM}), FLAT_ARM]
     return [arm for arm in known if arm in arms]
@@ -291,43 +333,11 @@ def _aspect(mask: np.ndarray) -> float:
     return float(height / width)
 
 
-def _shown(row: Plain, column: Column, rows: Sequence[Plain]) -> str:
-    """A cell of the table; bold when it is the best of its group."""
-    if not column.digits:
-        return _word(row, column.name)
-    value = _number(row.get(column.name))
-    if value is None:
-        return ""
-    group = ("dose", "view", "split")
-    rivals = [
-        found
-        for other in rows
-        if all(other.get(name) == row.get(name) for name in group)
-        and (found := _number(other.get(column.name))) is not None
-    ]
-    best = column.better != 0 and len(rivals) > 1 and value == (max(rivals) if column.better > 0 else min(rivals))
-    text = format(value, column.digits)
-    return f"**{text}**" if best else text
+def _dose(found: Summary) -> float:
+    return found.dose or 0.0
 
 
-def _word(row: Plain, name: str) -> str:
-    """A label as a table prints it."""
-    value = row.get(name)
-    if value is None or value == "":
-        return ""
-    number = _number(value) if name == "dose" else None
-    return str(value).replace("|", "\\|") if number is None else f"{number:g}"
-
-
-def _number(value: Any) -> float | None:
-    """A cell as a number; None when it is empty or not finite."""
-    if value is None or value == "":
-        return None
-    number = float(value)
-    return number if math.isfinite(number) else None
-
-
-def _dose(dose: float) -> str:
+def _power(dose: float) -> str:
     """1000 as `10^3`, others as they are."""
     if not dose > 0:
         return "unknown"

@@ -151,6 +151,7 @@ def run_words(
     started: Callable[[int], None] = lambda _: None,
     stop: threading.Event | None = None,
     scratch: Path | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Run `foldlight.study.child` with these words in a process group of its own, and leave no process of the group.
 
@@ -163,6 +164,7 @@ def run_words(
         started: is told the process id.
         stop: ends the process when it is set.
         scratch: folder for its temporary files, which the caller removes however the process ends.
+        variables: more of its environment.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "foldlight.study.child", str(os.getpid()), *words]
@@ -172,7 +174,7 @@ def run_words(
         process = subprocess.Popen(
             command,
             cwd=cwd,
-            env=_environment(threads, scratch),
+            env={**_environment(threads, scratch), **(variables or {})},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""Two networks, an iterative reconstruction and the flat image on one scan: the arms that a study compares."""
+"""Networks, an iterative reconstruction and the flat image on one scan: the arms that a study compares."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from foldlight.compare.efficiency import bias_fraction, error_gauge
 from foldlight.compare.table import CompareSettings, Comparison, compare
 from foldlight.core.errors import DataError
 from foldlight.io.npz import about, open_npz
@@ -15,11 +16,13 @@ from foldlight.reconstruct.constant import ConstantReconstructor
 from foldlight.reconstruct.engines import load_network
 from foldlight.reconstruct.protocol import Ledger, Reconstruction
 from foldlight.scan import Scan
+from foldlight.simulate.acquire import expose_again
 
 __all__ = [
     "BASELINE_ARM",
     "ITERATIVE_ARM",
     "PINN_ARM",
+    "SUPERVISED_ARM",
     "TESTED_ARMS",
     "compare_models",
     "read_iterative",
@@ -31,10 +34,13 @@ PINN_ARM = "PtychoPINN"
 BASELINE_ARM = "Baseline"
 """The network that was trained on single frames."""
 
+SUPERVISED_ARM = "Supervised"
+"""The network that was trained on the true object, where it is known: what more knowledge than photons is worth."""
+
 ITERATIVE_ARM = "PtyChi"
 """The reconstruction of an iterative engine."""
 
-TESTED_ARMS = (PINN_ARM, BASELINE_ARM, ITERATIVE_ARM)
+TESTED_ARMS = (PINN_ARM, BASELINE_ARM, SUPERVISED_ARM, ITERATIVE_ARM)
 """Arms of a study, in the order of its tables; the flat image is what they have to beat."""
 
 _OWN_KEYS = {"object", "probe", "positions_px", "coverage", "_metadata"}
@@ -52,8 +58,11 @@ def compare_models(
     exposure_ratio: float = 1.0,
     device: str = "cpu",
     progress: bool = False,
+    supervised: Path | None = None,
+    noise_draws: int = 1,
+    seed: int = 0,
 ) -> Comparison:
-    """Reconstruct a scan with both networks and compare them with a reconstruction file and with the flat image.
+    """Reconstruct a scan with the networks and compare them with a reconstruction file and with the flat image.
 
     Args:
         scan: frames that every arm sees; its true object, where it is known, is seen by none.
@@ -65,21 +74,34 @@ def compare_models(
         exposure_ratio: exposure of the held-out counts over that of the scan's.
         device: where the networks run.
         progress: show a bar.
+        supervised: bundle of the network that was trained on a true object, or its folder.
+        noise_draws: exposures that each network reconstructs, that of the scan among them; two or more, and a truth,
+            give the networks their `bias_fraction`.
+        seed: root seed of the further exposures.
 
     Raises:
         BundleError: a bundle is missing or can't be used.
         DataError: the file or a network does not fit the scan, or the file was made from other data.
         SettingsError: see `compare`.
     """
-    arms = [
-        replace(load_network(bundle, device, progress), arm=arm).reconstruct(scan)
-        for arm, bundle in ((PINN_ARM, pinn), (BASELINE_ARM, baseline))
+    networks = [
+        replace(load_network(bundle, device, progress), arm=arm)
+        for arm, bundle in ((PINN_ARM, pinn), (BASELINE_ARM, baseline), (SUPERVISED_ARM, supervised))
         if bundle is not None
     ]
+    arms = [network.reconstruct(scan) for network in networks]
     if iterative is not None:
         arms.append(read_iterative(iterative, scan))
     arms.append(ConstantReconstructor().reconstruct(scan))
-    return compare(scan, arms, heldout, exposure_ratio, settings)
+    found = compare(scan, arms, heldout, exposure_ratio, settings)
+    if scan.truth is None or noise_draws < 2:
+        return found
+    exposures = [expose_again(scan, seed, f"bias {draw}") for draw in range(1, noise_draws)]
+    fractions = {}
+    for network, scored in zip(networks, arms, strict=False):
+        estimates = [scored.object, *(network.reconstruct(exposure).object for exposure in exposures)]
+        fractions[network.arm] = bias_fraction(estimates, scan.truth, found.mask, error_gauge(scored, scan))
+    return found.with_bias(fractions)
 
 
 def read_iterative(path: Path, scan: Scan) -> Reconstruction:

@@ -42,7 +42,7 @@ class Task(Settings):
     settings: dict[str, Any] = Field(default_factory=dict)
     """What of a settings file decides its result, so that a change of it makes the result stale."""
     labels: dict[str, Label] = Field(default_factory=dict)
-    """What it is about: phase, dose, view, split."""
+    """What it is about: phase, dose, view, split, repeat."""
     needs: tuple[str, ...] = ()
     """Names of the tasks that must have succeeded before."""
     inputs: tuple[Path, ...] = ()
@@ -61,8 +61,9 @@ class Task(Settings):
 
     @property
     def title(self) -> str:
-        """`training dose=1000 view=dense`."""
-        others = [f"{name}={_word(value)}" for name, value in self.labels.items() if name != "phase"]
+        """`training dose=1000 view=dense`; the first repeat goes without saying."""
+        unsaid = {"phase": self.labels.get("phase"), "repeat": 0}
+        others = [f"{name}={_word(value)}" for name, value in self.labels.items() if unsaid.get(name, ...) != value]
         return " ".join([str(self.labels.get("phase", self.name)), *others])
 
 
@@ -77,8 +78,8 @@ class Plan(Settings):
     """Where `python -m` finds the modules."""
     tasks: tuple[Task, ...]
     """Every task after those it needs."""
-    table: Path | None = None
-    """CSV with a row for each result, shown when the plan has been run."""
+    tables: tuple[Path, ...] = ()
+    """CSVs with a row for each result, one a repeat, shown when the plan has been run."""
 
     @model_validator(mode="before")
     @classmethod

@@ -1,6 +1,7 @@
 """Runs a plan with plain local processes: in order, several at a time, each under the job wrapper.
 
-A failed task blocks those that need it and nothing else. One runner works in a folder at a time; its tasks die with it.
+A failed task blocks those that need it and nothing else; what needs a task that had nothing to do is skipped with it,
+and that is no failure. One runner works in a folder at a time; its tasks die with it.
 """
 
 import json
@@ -23,6 +24,7 @@ from foldlight.core.processes import end_tree
 from foldlight.core.progress import progress_bar
 from foldlight.study.jobs import run_words
 from foldlight.study.plan import PLAN_FILE, Plan, Task
+from foldlight.study.skipping import NOTE, read_note
 from foldlight.study.state import Digests, Facts, TaskFolder, identities, states
 
 __all__ = ["Result", "RunReport", "default_workers", "run_plan", "run_task"]
@@ -31,6 +33,7 @@ Say = Callable[..., None]
 
 _LOCK, _HOLDER = ".runner.lock", ".runner.json"
 _LOOK_S = 0.5  # between two updates of the bar
+_SETTLED = {"done": "unchanged", "skipped": "skipped"}  # what a resumed run makes of a state that it leaves as it is
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,10 @@ class Result:
     """What came of a task.
 
     Attributes:
-        status: `success`, `failed`, `blocked`, `interrupted`, or `unchanged` when it was done already.
+        status: `success`, `failed`, `blocked`, `interrupted`, `skipped` when there was nothing to do, or `unchanged`
+            when it was done already.
         seconds: wall time.
-        error: one line, None on success.
+        error: one line, None on success; of a skipped one, why.
     """
 
     status: str
@@ -70,7 +74,7 @@ class RunReport:
     @property
     def troubles(self) -> dict[str, Result]:
         """Tasks that failed or could not be run."""
-        return {name: result for name, result in self.results.items() if not result.well}
+        return {name: each for name, each in self.results.items() if not each.well and each.status != "skipped"}
 
 
 def default_workers(plan: Plan) -> int:
@@ -120,8 +124,8 @@ def run_task(
     """
     folder = TaskFolder(plan.root, task.name)
     try:
-        if resume and (state := folder.state(identity, digests)).state == "done":
-            return Result("unchanged", state.seconds)
+        if resume and (state := folder.state(identity, digests)).state in _SETTLED:
+            return Result(_SETTLED[state.state], state.seconds, state.reason)
         if (leftover := folder.left_running()) is not None:  # of a runner that was killed a moment ago
             end_tree(leftover.pid)
         return _run_recorded(plan, task, folder, identity, digests, stop)
@@ -138,10 +142,15 @@ def _run_recorded(
     for output in task.outputs:
         output.unlink(missing_ok=True)
     words = ["run", task.module, *task.arguments]
-    outcome = run_words(words, folder.log, None, task.threads, plan.working_directory, folder.running, stop)
+    note = {NOTE: str(folder.skip_note)}
+    outcome = run_words(
+        words, folder.log, None, task.threads, plan.working_directory, folder.running, stop, variables=note
+    )
     status, error, outputs = outcome.status, outcome.error, {}
     if status == "failed" and stop.is_set():
         status = "interrupted"
+    elif status == "failed" and (reason := read_note(folder.skip_note)):
+        status, error = "skipped", reason
     if status == "success":
         try:
             outputs = folder.files(task.outputs, digests)
@@ -179,8 +188,8 @@ class _Run:
         self.identities = identities(self.plan)
         self.waiting = {task.name: task for task in self.chosen.tasks}
         known = states(self.chosen, self.digests) if self.resume else {}
-        self.done_before = {name for name, state in known.items() if state.state == "done"}
-        self.measured = [(self.chosen[name], known[name].seconds) for name in self.done_before]
+        self.done_before = {name for name, state in known.items() if state.state in _SETTLED}
+        self.measured = [(self.chosen[name], state.seconds) for name, state in known.items() if state.state == "done"]
         self.counted = 0
         self.say(self._opening())
         total = sum(task.weight for task in self.chosen.tasks)
@@ -206,23 +215,24 @@ class _Run:
             self.running[pool.submit(run_task, *job)] = (task, time.monotonic())
 
     def _settle(self, task: Task, result: Result) -> None:
-        """Note and tell what came of a task; those that needed it in vain are blocked."""
+        """Note and tell what came of a task; those that needed it in vain are blocked, or skipped with it."""
         self.results[task.name] = result
         if result.status == "success":
             self.measured.append((task, result.seconds))
-        if result.status != "unchanged" or task.name not in self.done_before:
+        if result.status not in _SETTLED.values() or task.name not in self.done_before:
             self.done_before.discard(task.name)
             self._tell(task, result)
         if not result.well:
             fate = "failed" if result.status == "failed" else f"was {result.status}"
+            word = "skipped" if result.status == "skipped" else "blocked"
             for other in [each for each in self.waiting.values() if task.name in each.needs]:
                 if self.waiting.pop(other.name, None):
-                    self._settle(other, Result("blocked", error=f"needs {task.name}, which {fate}"))
+                    self._settle(other, Result(word, error=f"needs {task.name}, which {fate}"))
 
     def _tell(self, task: Task, result: Result) -> None:
         self.counted += 1
         place = f"[{self.counted}/{len(self.chosen.tasks) - len(self.done_before)}]"
-        took = "" if result.status == "blocked" else f"  {_duration(result.seconds)}"
+        took = "" if result.status in {"blocked", "skipped"} else f"  {_duration(result.seconds)}"
         left = self._seconds_left() if self.waiting or self.running else None
         soon = "" if left is None else f"  about {_duration(left)} left"
         self.say(f"{place} {task.title}  {result.status}{took}{soon}")

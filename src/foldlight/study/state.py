@@ -24,7 +24,7 @@ from foldlight.study.plan import Plan, Task
 
 __all__ = ["STATES", "Digests", "TaskFolder", "TaskState", "identities", "key_of", "states"]
 
-STATES = ("done", "running", "failed", "blocked", "stale", "interrupted", "missing")
+STATES = ("done", "skipped", "running", "failed", "blocked", "stale", "interrupted", "missing")
 
 Facts = dict[str, Any]
 
@@ -94,6 +94,11 @@ class TaskFolder:
         """Where stdout and stderr of the task stream to."""
         return self.path / "out.log"
 
+    @property
+    def skip_note(self) -> Path:
+        """Where the task may say that there is nothing to do."""
+        return self.path / "skipped.txt"
+
     def begin(self, task: Task, identity: Facts, digests: Digests) -> None:
         """Record what is asked for, and that this process is about to start it.
 
@@ -101,6 +106,7 @@ class TaskFolder:
             DataError: an input is missing.
         """
         self.write(state="running", **_process(os.getpid()))
+        self.skip_note.unlink(missing_ok=True)
         write_json(
             self.path / "job.json",
             {
@@ -141,10 +147,12 @@ class TaskFolder:
             if status.get("host") != platform.node():
                 return TaskState("running", f"on {status.get('host')}")
             return TaskState("running") if _alive(status) else TaskState("interrupted", "its runner ended")
-        if word != "success":
+        if word not in {"success", "skipped"}:
             return TaskState("interrupted" if word == "interrupted" else "failed", error, seconds)
         change = self._change(identity, status, digests)
-        return TaskState("stale" if change else "done", change, seconds)
+        if change:
+            return TaskState("stale", change, seconds)
+        return TaskState("skipped", error, seconds) if word == "skipped" else TaskState("done", None, seconds)
 
     def _change(self, identity: Facts, status: Facts, digests: Digests) -> str | None:
         """What is no longer as it was when the task ran, or None."""
@@ -170,19 +178,20 @@ class TaskFolder:
 
 
 def states(plan: Plan, digests: Digests | None = None) -> dict[str, TaskState]:
-    """Where every task of a plan stands; what waits for a failed one is blocked."""
+    """Where every task of a plan stands; what waits for a failed one is blocked, for a skipped one skipped."""
     known, seen = digests or Digests(), identities(plan)
     found: dict[str, TaskState] = {}
     for task in plan.tasks:
         state = TaskFolder(plan.root, task.name).state(seen[task.name], known)
-        lost = next((need for need in task.needs if found[need].state in {"failed", "blocked"}), None)
+        lost = [(need, word) for word in _FATE for need in task.needs if found[need].state == word]
         if lost and state.state in {"missing", "stale", "interrupted"}:
-            state = TaskState("blocked", f"needs {lost}, which {_FATE[found[lost].state]}")
+            need, word = lost[0]
+            state = TaskState("skipped" if word == "skipped" else "blocked", f"needs {need}, which {_FATE[word]}")
         found[task.name] = state
     return found
 
 
-_FATE = {"failed": "failed", "blocked": "is blocked"}
+_FATE = {"failed": "failed", "blocked": "is blocked", "skipped": "was skipped"}  # of what is needed, the worst first
 
 
 def identities(plan: Plan) -> dict[str, Facts]:

@@ -1,1 +1,1 @@
-"""Self-supervised training on the frames of a scan."""
+"""Training on the frames of a scan: self-supervised, or supervised by its true object."""

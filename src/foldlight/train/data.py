@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foldlight.core.errors import DataError
 from foldlight.core.seeds import generator
+from foldlight.optics.patches import gather
 from foldlight.sampling.grouping import neighbour_groups
 from foldlight.sampling.thinning import thin
 from foldlight.scan import Scan
 from foldlight.train.settings import TrainingSettings
 
-__all__ = ["Batch", "GroupedFrames", "held_out_photons"]
+__all__ = ["Batch", "GroupedFrames", "held_out_photons", "true_object"]
 
 
 _SEEN_SHARE = 0.8  # of the photons of a validation frame
@@ -24,11 +26,15 @@ _AHEAD = 2  # batches a loader keeps ready: they bound the memory, and one waits
 
 @dataclass(frozen=True)
 class Batch:
-    """Photons (group, n, y, x), positions (group, n, 2) on each group's own canvas, and the probe (mode, y, x)."""
+    """Photons (group, n, y, x), positions (group, n, 2) on each group's own canvas, and the probe (mode, y, x).
+
+    With supervision by the object also the true patches (group, n, y, x).
+    """
 
     photons: Tensor
     positions_px: Tensor
     probe: Tensor
+    truth: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -40,12 +46,14 @@ class GroupedFrames:
         frames: (n,) indexes of the frames to use.
         groups: (g, C) indexes into the scan; one group a frame, or fewer where `TrainingSettings.groups` says so.
         canvas: (height, width) that holds any group [px].
+        supervised: batches carry patches of the scan's true object.
     """
 
     scan: Scan
     frames: np.ndarray
     groups: np.ndarray
     canvas: tuple[int, int]
+    supervised: bool = False
 
     @classmethod
     def of(cls, scan: Scan, frames: np.ndarray, settings: TrainingSettings, purpose: str) -> "GroupedFrames":
@@ -63,7 +71,7 @@ class GroupedFrames:
         members = np.rint(scan.positions_px[groups])
         extent = np.ptp(members, axis=1).max(axis=0).astype(int)
         height, width = (np.array(scan.window) + extent).tolist()
-        return cls(scan, frames, groups, (height, width))
+        return cls(scan, frames, groups, (height, width), purpose == "train" and settings.supervision == "object")
 
     @property
     def groups_per_epoch(self) -> int:
@@ -92,7 +100,10 @@ class GroupedFrames:
         photons = photons.reshape(*groups.shape, *self.scan.window)
         positions = self.scan.positions_px[groups]
         corner = np.rint(positions).min(axis=1, keepdims=True) - np.array(self.scan.window) // 2
-        return Batch(torch.from_numpy(photons), torch.from_numpy(positions - corner), torch.from_numpy(self.scan.probe))
+        truth = _patches(self.scan, positions) if self.supervised else None
+        return Batch(
+            torch.from_numpy(photons), torch.from_numpy(positions - corner), torch.from_numpy(self.scan.probe), truth
+        )
 
 
 def held_out_photons(scan: Scan, frames: np.ndarray, settings: TrainingSettings) -> tuple[GroupedFrames, GroupedFrames]:
@@ -107,6 +118,27 @@ def held_out_photons(scan: Scan, frames: np.ndarray, settings: TrainingSettings)
         seen, held = thin(part, _SEEN_SHARE, generator(settings.seed, "validation photons"))
     groups = GroupedFrames.of(seen, np.arange(len(frames)), settings, "validation")
     return groups, groups.with_photons(held)
+
+
+def true_object(scan: Scan) -> np.ndarray:
+    """(y, x) complex64 object that a supervised network learns from.
+
+    Raises:
+        DataError: the scan does not know it.
+    """
+    if scan.truth is None:
+        raise DataError(
+            "supervision: expected a simulated scan with its true object, got one without; train with --supervision"
+            " photons"
+        )
+    return scan.truth.astype(np.complex64, copy=False)
+
+
+def _patches(scan: Scan, positions_px: np.ndarray) -> Tensor:
+    """True patches (group, n, y, x) in the windows of positions (group, n, 2), cut where the forward model cuts."""
+    positions = torch.from_numpy(positions_px.reshape(1, -1, 2))
+    canvas = torch.from_numpy(true_object(scan))
+    return gather(canvas[None], positions, scan.window).reshape(*positions_px.shape[:2], *scan.window)
 
 
 def _prepared(make: Callable[[np.ndarray], Batch], items: Iterable[np.ndarray], workers: int) -> Iterator[Batch]:

@@ -20,7 +20,7 @@ from foldlight.bundle import Model
 from foldlight.core.errors import DataError, SettingsError, TrainingError
 from foldlight.core.files import replacing, write_json, write_text
 from foldlight.core.progress import progress_bar
-from foldlight.core.provenance import environment
+from foldlight.core.provenance import environment, sha256_arrays
 from foldlight.core.seeds import generator, integer_seed
 from foldlight.networks.generators import build
 from foldlight.networks.settings import NetworkSettings
@@ -29,9 +29,9 @@ from foldlight.optics.forward import expected_photons, place_probe
 from foldlight.sampling.overlap import probe_diameters_px
 from foldlight.sampling.split import spatial_split
 from foldlight.scan import Scan
-from foldlight.train.data import Batch, GroupedFrames, held_out_photons
+from foldlight.train.data import Batch, GroupedFrames, held_out_photons, true_object
 from foldlight.train.device import usable_device
-from foldlight.train.objective import LOSSES, group_loss
+from foldlight.train.objective import LOSSES, group_loss, object_loss
 from foldlight.train.settings import TrainingSettings
 
 __all__ = ["Training", "fit"]
@@ -75,7 +75,11 @@ def fit(
     loader_workers: int = 0,
     report: Callable[[str], None] | None = None,
 ) -> Training:
-    """Train a network on the frames of one scan; the object is never looked at.
+    """Train a network on the frames of one scan; its object is not looked at, unless it is the one to learn from.
+
+    With `supervision = "object"` training compares patches with the true ones. All else is the same: the validation
+    loss, which early stopping looks at, still tells how well the patches explain held-back photons, so networks can be
+    compared by it whatever they learned from.
 
     Writes into `folder` after every epoch: `history.csv`, `checkpoint.pt`, and at the end `training.json`.
 
@@ -91,6 +95,7 @@ def fit(
         report: gets one line an epoch, for a log that is read while training runs.
 
     Raises:
+        DataError: supervision by an object that the scan does not know.
         SettingsError: the checkpoint belongs to other settings or data; too few frames for groups or the split.
         TrainingError: the loss is no number, or, unless `keep_collapsed`, training ended no better than a flat object.
     """
@@ -148,7 +153,7 @@ class _Loop:
             scan=scan,
             network_settings=network_settings,
             settings=settings,
-            key={"data": scan.digest(), "network": network_settings.plain(), "settings": settings.plain()},
+            key=_key(scan, network_settings, settings),
             train=train,
             seen=seen,
             held=held,
@@ -167,7 +172,7 @@ class _Loop:
         losses = []
         for step, batch in enumerate(self.train.epoch(self.groups_per_batch, order, self.loader_workers)):
             self.set_learning_rate(self.epoch * steps + step, self.settings.epochs * steps)
-            loss = self.loss(batch)
+            loss = self.loss(batch) if batch.truth is None else self.supervised_loss(batch, batch.truth)
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
@@ -215,9 +220,7 @@ class _Loop:
         """Misfit of what the network makes of a batch with its own photons, or with those of another exposure."""
         target = target or batch
         device = self.mask.device
-        positions, photons = batch.positions_px.to(device), batch.photons.to(device)
-        probes = place_probe(batch.probe.to(device), positions)
-        patches = self.network(photons.flatten(0, 1), probes.flatten(0, 1)).unflatten(0, photons.shape[:2])
+        patches, positions, probes = self.patches(batch)
         if target is not batch:
             probes = place_probe(target.probe.to(device), positions)
         return group_loss(
@@ -230,6 +233,19 @@ class _Loop:
             self.network_settings.merge_floor,
             self.settings.loss,
         )
+
+    def supervised_loss(self, batch: Batch, truth: torch.Tensor) -> torch.Tensor:
+        """Misfit between what the network makes of a batch and the true patches."""
+        patches, _, probes = self.patches(batch)
+        return object_loss(patches, truth.to(self.mask.device), probes, self.network_settings.merge_floor)
+
+    def patches(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What the network makes of each frame of a batch; the frames' positions, and the probe in their windows."""
+        device = self.mask.device
+        positions, photons = batch.positions_px.to(device), batch.photons.to(device)
+        probes = place_probe(batch.probe.to(device), positions)
+        patches = self.network(photons.flatten(0, 1), probes.flatten(0, 1)).unflatten(0, photons.shape[:2])
+        return patches, positions, probes
 
     @property
     def canvas(self) -> tuple[int, int]:
@@ -319,6 +335,18 @@ class _Loop:
         self.optimiser.load_state_dict(state["optimiser"])
         for name in ("epoch", "best_epoch", "best_loss", "best_weights", "history", "seconds"):
             setattr(self, name, state[name])
+
+
+def _key(scan: Scan, network: NetworkSettings, settings: TrainingSettings) -> dict[str, Any]:
+    """What decides the bits of a run; a checkpoint goes on only where all of it is the same.
+
+    Raises:
+        DataError: supervision by an object that the scan does not know.
+    """
+    key = {"data": scan.digest(), "network": network.plain(), "settings": settings.plain()}
+    if settings.supervision == "photons":
+        return key
+    return {**key, "object": sha256_arrays(true_object(scan))}
 
 
 def _validated(scan: Scan, settings: TrainingSettings) -> tuple[GroupedFrames, GroupedFrames, GroupedFrames]:

@@ -7,7 +7,7 @@ from foldlight.optics.forward import expected_photons, trust
 from foldlight.optics.likelihood import amplitude_error, poisson_nll
 from foldlight.optics.patches import gather, scatter
 
-__all__ = ["LOSSES", "group_loss", "merge"]
+__all__ = ["LOSSES", "group_loss", "merge", "object_loss"]
 
 LOSSES = {"poisson": poisson_nll, "amplitude": amplitude_error}
 
@@ -52,3 +52,18 @@ def group_loss(
     window = (patches.shape[-2], patches.shape[-1])
     expected = expected_photons(probes, gather(merged, positions_px, window))
     return LOSSES[loss](expected, photons, mask)
+
+
+def object_loss(
+    patches: Complex[Tensor, "group n y x"],
+    truth: Complex[Tensor, "group n y x"],
+    probes: Complex[Tensor, "group n mode y x"],
+    merge_floor: float,
+) -> Float[Tensor, ""]:
+    """Mean absolute difference between complex patches and the true ones.
+
+    Every pixel weighs what it will weigh in the stitched image, so the dark rim of a window teaches nothing. No gauge
+    is removed: the truth anchors each patch's constant phase.
+    """
+    weight = trust(probes, merge_floor)
+    return (weight * (patches - truth).abs()).sum() / weight.sum()

@@ -1,6 +1,6 @@
 """How to train."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -11,7 +11,10 @@ __all__ = ["TrainingSettings", "epochs_for"]
 
 
 class TrainingSettings(Settings):
-    """Self-supervised training: groups of neighbouring frames must agree and explain their photons."""
+    """Self-supervised training: groups of neighbouring frames must agree and explain their photons.
+
+    Or, where the true object is known, supervised training of the same network, to compare with.
+    """
 
     gridsize: Literal[1, 2] = 2
     """Frames of a group: C = gridsize squared must agree where they overlap; 1 is single-shot."""
@@ -27,7 +30,10 @@ class TrainingSettings(Settings):
     learning_rate: float = Field(default=2e-3, gt=0)
     """Peak step size of Adam; warmed up, then lowered along a cosine."""
     loss: Literal["poisson", "amplitude"] = "poisson"
-    """Objective: Poisson likelihood of the photons, or squared amplitude error."""
+    """Misfit of photons, trained on or validated with: Poisson likelihood, or squared amplitude error."""
+    supervision: Literal["photons", "object"] = "photons"
+    """What a network learns from: `photons`, its patches must explain them; or `object`, each patch must equal the
+    scan's true object (simulations only). Validation looks at held-back photons in both cases."""
     validation: Literal["frames", "photons", "auto"] = "frames"
     """What early stopping looks at: `frames` held back at the largest y; `photons`, a fifth of all in every frame, for
     scans too small to spare frames; `auto`: frames where that leaves at least half of them for training."""
@@ -46,6 +52,15 @@ class TrainingSettings(Settings):
     def group_size(self) -> int:
         """C, the frames in a group."""
         return self.gridsize**2
+
+    def plain(self) -> dict[str, Any]:
+        """The settings as JSON-ready values.
+
+        `supervision` is named where it is not the usual one: bundles and checkpoints of before it existed stay valid,
+        and the same training still gives the same bytes.
+        """
+        values = super().plain()
+        return values if self.supervision != "photons" else {k: v for k, v in values.items() if k != "supervision"}
 
 
 def epochs_for(n_frames: int, window: tuple[int, int], pixels: float, least: int, most: int) -> int:

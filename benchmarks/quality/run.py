@@ -1,0 +1,326 @@
+"""The suite: what is not measured yet is measured, data set by data set, in processes of their own."""
+
+import hashlib
+import importlib.util
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psutil
+from pydantic import Field
+
+from benchmarks.quality.cases import Case, Measured, Unit, cases, digest
+from benchmarks.quality.page import page
+from benchmarks.quality.pictures import write_pictures
+from benchmarks.quality.results import Findings
+from benchmarks.quality.scoreboard import scoreboard
+from benchmarks.report import Provenance
+from benchmarks.suite import Size
+from foldlight.core.errors import DataError, SettingsError
+from foldlight.core.files import read_json, write_json, write_text
+from foldlight.core.processes import end_tree
+from foldlight.core.progress import progress_bar
+from foldlight.core.provenance import sha256_file, versions
+from foldlight.core.settings import Settings
+from foldlight.study.jobs import Job, run_job
+
+__all__ = ["SCHEMA", "QualitySettings", "code_digest", "planned", "run_quality"]
+
+SCHEMA = "foldlight-quality-1"
+
+_SEEDS: dict[Size, int] = {"toy": 2, "small": 3, "full": 5}
+_START_S = 5.0  # of a process, mostly imports
+_PATIENCE = 10.0  # times the estimate, after which a data set is given up
+_LEAST_LIMIT_S = 600.0
+_LAYERS = (
+    "core",
+    "io",
+    "optics",
+    "simulate",
+    "sampling",
+    "networks",
+    "train",
+    "reconstruct",
+    "compare",
+)  # make numbers
+_MODULES = ("scan.py", "bundle.py")
+_OWN = ("scans.py", "measure.py")
+
+
+class QualitySettings(Settings):
+    """What to measure, how large, how often."""
+
+    size: Size = "small"
+    """`small` for two free cores and under 20 minutes; `full` for hours and more seeds; `toy` only shows that
+    everything runs, its numbers mean nothing."""
+    only: tuple[str, ...] = ()
+    """Cases to measure; all of them when none is named. The others are still shown where they were measured before."""
+    seeds: int | None = Field(default=None, ge=1)
+    """Data sets of each kind; 3 for small and 5 for full when not given."""
+    seed: int = Field(default=0, ge=0)
+    """The first seed; the others follow."""
+    output: Path = Path("benchmarks/results")
+    """Folder for tables, pictures, and the results of each unit."""
+    scan: Path | None = None
+    """A measured scan for the case `measured-scan`."""
+    fresh: bool = False
+    """Measure again what was measured before."""
+    workers: int = Field(default=2, ge=1)
+    """Processes at a time, one thread each."""
+    plan: bool = False
+    """Only say what would be measured, and how long it takes."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is about.
+
+    Attributes:
+        cases: all cases, whether measured in this run or not.
+        seeds: of the data sets.
+        code: digest of the code that makes the numbers.
+        units: by key, those of the chosen cases.
+        reused: keys of those that were measured before.
+    """
+
+    cases: tuple[Case, ...]
+    seeds: tuple[int, ...]
+    code: str
+    units: dict[str, Unit]
+    reused: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def jobs(self) -> list[dict[str, Unit]]:
+        """Units left to measure, together where they share their data, the longest first."""
+        by_data: dict[str, dict[str, Unit]] = {}
+        for key, unit in self.units.items():
+            if key not in self.reused:
+                by_data.setdefault(digest(unit.data.plain()), {})[key] = unit
+        return sorted(by_data.values(), key=_job_seconds, reverse=True)
+
+    def seconds(self, workers: int) -> float:
+        """About how long the jobs take on free cores."""
+        jobs = [_job_seconds(job) for job in self.jobs]
+        return max(sum(jobs) / workers, max(jobs, default=0.0))
+
+
+def planned(settings: QualitySettings) -> Plan:
+    """The plan of a run.
+
+    Raises:
+        SettingsError: a case is not known, or there is no such scan.
+    """
+    if settings.scan is not None and not settings.scan.is_file():
+        raise SettingsError(f"scan: expected a file, got {settings.scan}")
+    star = None if settings.scan is None else sha256_file(settings.scan)
+    every = cases(settings.size, star, _gpu())
+    names = [case.name for case in every]
+    if unknown := [name for name in settings.only if name not in names]:
+        raise SettingsError(f"only: expected some of {', '.join(names)}; got {unknown[0]!r}")
+    seeds = tuple(range(settings.seed, settings.seed + (settings.seeds or _SEEDS[settings.size])))
+    code = code_digest()
+    chosen = [case for case in every if not settings.only or case.name in settings.only]
+    found = (unit for case in chosen for condition in case.conditions for unit in condition.units(seeds))
+    units = {unit.key(code): unit for unit in found}
+    folder = _folder(settings)
+    reused = set() if settings.fresh else {key for key in units if _read(folder / f"{key}.json")}
+    return Plan(every, seeds, code, units, frozenset(reused))
+
+
+def run_quality(settings: QualitySettings, say: Callable[..., None], show: bool = False) -> Findings:
+    """Measure what is missing; leave `quality.json`, `quality.md` and two pictures, rewritten after each data set.
+
+    A unit that fails has its reason in the table, and the others are measured all the same.
+
+    Args:
+        settings: what to measure.
+        say: receives lines for the user.
+        show: show a bar.
+
+    Raises:
+        SettingsError: see `planned`.
+        DataError: the output folder can't be written.
+    """
+    plan = planned(settings)
+    say(*_announced(plan, settings))
+    if settings.plan:
+        return _findings(plan, settings, {})
+    provenance = _provenance(settings, plan)
+    began = time.monotonic()
+    failed: dict[str, str] = {}
+    total = sum(map(_job_seconds, plan.jobs))
+    done = 0.0
+    with progress_bar("quality", max(total, 1.0), show) as advance:
+        advance(0, f"{len(plan.jobs)} data sets")
+        for job, reasons in _measured(plan.jobs, settings, plan.code):
+            failed |= reasons
+            done += _job_seconds(job)
+            advance(done, _job_name(job))
+            _publish(settings, plan, provenance.after(time.monotonic() - began), failed)
+    findings = _publish(settings, plan, provenance.after(time.monotonic() - began), failed)
+    say(*(f"failed: {name}: {reason}" for name, reason in findings.failed.items()))
+    say(*(f"{kind} -> {settings.output / 'quality'}.{kind}" for kind in ("json", "md")))
+    return findings
+
+
+@cache
+def code_digest() -> str:
+    """Of the code and the packages that make the numbers: pages and pictures may change without measuring again."""
+    package = importlib.util.find_spec("foldlight")
+    root = Path(next(iter((package and package.submodule_search_locations) or [])))
+    own = Path(__file__).parent
+    files = [path for layer in _LAYERS for path in sorted((root / layer).rglob("*.py"))]
+    files += [root / name for name in _MODULES] + [own / name for name in _OWN]
+    state = hashlib.sha256()
+    for path in files:
+        state.update(path.name.encode() + path.read_bytes())
+    return digest({"files": state.hexdigest(), "versions": versions()})
+
+
+def _measured(
+    jobs: Sequence[dict[str, Unit]], settings: QualitySettings, code: str
+) -> "Sequence[tuple[dict[str, Unit], dict[str, str]]] | Any":
+    """Each job as it ends, and why some of its units have no numbers."""
+    pool = ThreadPoolExecutor(settings.workers)
+    try:
+        running: dict[Future[dict[str, str]], dict[str, Unit]] = {
+            pool.submit(_measure, job, settings, code): job for job in jobs
+        }
+        while running:
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                yield running.pop(future), future.result()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in psutil.Process().children():
+            end_tree(child.pid)
+        raise
+    finally:
+        pool.shutdown()
+
+
+def _measure(job: dict[str, Unit], settings: QualitySettings, code: str) -> dict[str, str]:
+    """Run the units of a data set in a process; reasons by key of those that failed."""
+    folder = _folder(settings)
+    data = next(iter(job.values())).data
+    for key in job:
+        (folder / f"{key}.json").unlink(missing_ok=True)
+    done = run_job(
+        Job(
+            function="benchmarks.quality.measure:measure_all",
+            arguments={
+                "data": data.plain(),
+                "arms": {key: unit.arm.plain() for key, unit in job.items()},
+                "folder": str(folder.resolve()),
+                "code": code,
+                "scan": str(settings.scan) if isinstance(data, Measured) else None,
+            },
+            inputs={},
+            outputs={},
+            log_path=folder / "logs" / f"{digest(data.plain())}.log",
+            time_limit_s=max(_LEAST_LIMIT_S, _PATIENCE * _job_seconds(job)),
+            threads=1,
+        )
+    )
+    failed = dict(done.returned.get("failed", {}))
+    if done.outcome.error is not None:
+        failed |= {key: done.outcome.error for key in job if not _read(folder / f"{key}.json")}
+    return failed
+
+
+def _publish(settings: QualitySettings, plan: Plan, provenance: Provenance, failed: dict[str, str]) -> Findings:
+    """Write JSON, table and pictures of what there is."""
+    findings = _findings(plan, settings, failed)
+    rows = scoreboard(findings)
+    write_json(
+        settings.output / "quality.json",
+        {
+            "schema": SCHEMA,
+            "provenance": asdict(provenance),
+            "scoreboard": [row.plain() for row in rows],
+            "cases": findings.plain(),
+            "failed": findings.failed,
+            "units": {key: {**found, "reused": key in plan.reused} for key, found in findings.units.items()},
+        },
+    )
+    write_pictures(findings, settings.output)
+    write_text(settings.output / "quality.md", page(findings, rows, provenance, len(plan.reused)))
+    return findings
+
+
+def _findings(plan: Plan, settings: QualitySettings, failed: dict[str, str]) -> Findings:
+    folder = _folder(settings)
+    every = {
+        unit.key(plan.code): unit
+        for case in plan.cases
+        for condition in case.conditions
+        for unit in condition.units(plan.seeds)
+    }
+    units = {key: found for key in every if (found := _read(folder / f"{key}.json"))}
+    reasons = {f"{every[key].arm.name}, seed {every[key].data.seed}, {key}": why for key, why in failed.items()}
+    return Findings(plan.cases, plan.seeds, plan.code, units, reasons)
+
+
+def _provenance(settings: QualitySettings, plan: Plan) -> Provenance:
+    told = settings.plain() | {
+        "seeds": list(plan.seeds),
+        "repeats": len(plan.seeds),
+        "output": settings.output.as_posix(),
+    }
+    told["code"] = plan.code
+    words = ["--size", settings.size, "--seeds", str(len(plan.seeds)), "--seed", str(settings.seed)]
+    words += ["--only", *settings.only] if settings.only else []
+    words += ["--scan", settings.scan.name] if settings.scan else []
+    told["scan"] = None if settings.scan is None else {"name": settings.scan.name, "sha256": sha256_file(settings.scan)}
+    command = shlex.join(["python", "-m", "benchmarks.quality", *words])
+    return replace(Provenance.now("quality", told), command=command)
+
+
+def _announced(plan: Plan, settings: QualitySettings) -> list[str]:
+    """What will be measured, and for how long."""
+    lines = []
+    for case in plan.cases:
+        units = {unit.key(plan.code): unit for condition in case.conditions for unit in condition.units(plan.seeds)}
+        left = [unit for key, unit in units.items() if key in plan.units and key not in plan.reused]
+        told = case.absent or f"{len(units)} units, {len(left)} to measure"
+        minutes = sum(unit.estimated_s for unit in left) / 60
+        lines.append(f"{case.name:<14} {told}" + (f", about {minutes:.1f} core-minutes" if left else ""))
+    minutes = plan.seconds(settings.workers) / 60
+    words = f"in all: {len(plan.jobs)} data sets, about {minutes:.0f} minutes with {settings.workers} processes"
+    return [*lines, f"{words}; units that cases share are measured once"]
+
+
+def _folder(settings: QualitySettings) -> Path:
+    return settings.output / "quality_units"
+
+
+def _job_seconds(job: dict[str, Unit]) -> float:
+    return _START_S + sum(unit.estimated_s for unit in job.values())
+
+
+def _job_name(job: dict[str, Unit]) -> str:
+    data = next(iter(job.values())).data
+    if isinstance(data, Measured):
+        return f"measured scan, seed {data.seed}"
+    light = f"{data.dose:.0e} photons" if data.dose else f"n = {data.photons_per_pixel:g}"
+    return f"{data.probe}, {light}, seed {data.seed}"
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A unit's result; None where there is none, or only the remains of one."""
+    try:
+        found = read_json(path)
+    except DataError:
+        return None
+    return found if isinstance(found, dict) and "numbers" in found else None
+
+
+def _gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

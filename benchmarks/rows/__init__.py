@@ -1,0 +1,1 @@
+"""The rows of the speed benchmark: a module each, with a `measure` or several."""

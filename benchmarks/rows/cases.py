@@ -1,0 +1,75 @@
+"""The scan, the network and the engine that several rows share."""
+
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.suite import Setup
+from foldlight.bundle import Model
+from foldlight.core.seeds import integer_seed
+from foldlight.networks.generators import build
+from foldlight.networks.settings import NetworkSettings
+from foldlight.reconstruct.iterative import IterativeReconstructor
+from foldlight.reconstruct.protocol import Reconstruction
+from foldlight.reconstruct.settings import IterativeSettings
+from foldlight.scan import Scan
+from foldlight.simulate.acquire import simulate
+from foldlight.simulate.settings import SimulationSettings
+
+__all__ = ["CONVERGED_EPOCHS", "WINDOW", "Iteration", "flat_model", "iterate", "known_scan"]
+
+WINDOW = (64, 64)
+
+CONVERGED_EPOCHS = 10
+"""LSQML with a known probe stops gaining after 5 to 10 epochs on data of this dose (docs/findings.md)."""
+
+_EPOCH = re.compile(r"^epoch \d+/\d+: .* ([0-9.]+) s$", flags=re.MULTILINE)
+
+
+def known_scan(setup: Setup) -> Scan:
+    """A simulated scan of 64 x 64 px frames like the demo's: dead leaves, zone plate, 1e4 photons a frame."""
+    frames, side = setup.pick(36, 484, 1024), setup.pick(96, 200, 256)
+    return simulate(SimulationSettings(positions=frames, object_size=side, seed=setup.seed))
+
+
+def flat_model(setup: Setup) -> Model:
+    """The default network as it starts: what a pass costs does not depend on the weights."""
+    settings = NetworkSettings()
+    module = build(settings, WINDOW, integer_seed(setup.seed, "weights"))
+    weights = {name: value.numpy() for name, value in module.state_dict().items()}
+    return Model(settings, WINDOW, group_size=4, weights=weights)
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """A run of pty-chi.
+
+    Attributes:
+        made: what it reconstructed.
+        epoch_seconds: (epoch,) wall time of each epoch [s], without the start of its process.
+    """
+
+    made: Reconstruction
+    epoch_seconds: np.ndarray
+
+    @property
+    def steady_s(self) -> float:
+        """Seconds an epoch, leaving out the first, in which libraries warm up, where there are more."""
+        return float(self.epoch_seconds[min(1, len(self.epoch_seconds) - 1) :].mean())
+
+
+def iterate(scan: Scan, epochs: int, seed: int) -> Iteration:
+    """LSQML on one thread, with the known probe, from a flat object.
+
+    Raises:
+        EngineError: pty-chi is not installed or failed.
+    """
+    settings = IterativeSettings(epochs=epochs, fit_probe=False, seed=seed, threads=1)
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "lsqml.log"
+        made = IterativeReconstructor(settings, log).reconstruct(scan)
+        seconds = [float(found) for found in _EPOCH.findall(log.read_text(encoding="utf-8"))]
+    return Iteration(made, np.array(seconds))

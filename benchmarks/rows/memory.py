@@ -1,0 +1,193 @@
+"""Memory of a big scan: does it grow with the number of frames, or does the scan stream?
+
+A process of its own reads the scan and trains, another reads it and reconstructs; their private memory is sampled.
+Pages of the mapped file are the system's to take back, and count only in the resident peak that is told beside.
+"""
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from benchmarks.results import Result, Target, not_measured, ratio, series
+from benchmarks.suite import Setup
+from foldlight.core.errors import EngineError
+from foldlight.io.npz import Blocks, write_npz
+from foldlight.optics.probes import normalised, zone_plate
+from foldlight.simulate.trajectories import jittered_raster
+from foldlight.study.jobs import Job, run_job
+
+__all__ = ["measure", "reconstruct", "train"]
+
+_TARGET = Target("1 M frames of 128 px: peak < 2 GB beside the batch", 2.0, "at most")
+_BATCH = 32  # frames of a training step
+_MOST = 1_000_000
+_STEP_PX = 4.0
+_PHOTONS = 2000.0  # a frame
+_DISTINCT = 256  # frames that are repeated to the number wanted
+_POLL_S = 0.02
+_STAGES = {"train": "training, one epoch of a few groups", "reconstruct": "reconstruction, all frames"}
+
+
+@dataclass(frozen=True)
+class _Big:
+    """A scan of raw counts on disk."""
+
+    path: Path
+    frames: int
+    side: int
+
+    @property
+    def gigabytes(self) -> float:
+        """Of the raw uint16 frames."""
+        return 2 * self.frames * self.side**2 / 1e9
+
+
+def measure(setup: Setup) -> Sequence[Result]:
+    """Peak private memory on a big scan and on a quarter of it, and how much of each further frame stays in memory."""
+    frames, side = setup.pick(400, 20_000, _MOST), setup.pick(16, 64, 128)
+    need = 2 * 1.3 * frames * side**2
+    with tempfile.TemporaryDirectory() as name:
+        free = shutil.disk_usage(name).free
+        if free < need:
+            reason = f"expected {need / 1e9:.0f} GB free in {name} for the scan, found {free / 1e9:.0f} GB; set TMPDIR"
+            return [not_measured("memory", told, reason, _TARGET) for told in _STAGES.values()]
+        big = _written(Path(name) / "big.npz", frames, side, setup.seed)
+        quarter = _written(Path(name) / "quarter.npz", frames // 4, side, setup.seed)
+        return [_stage(stage, big, quarter, setup) for stage in _STAGES]
+
+
+def train(path: str, seed: int) -> dict[str, Any]:
+    """A stage: one epoch of a few groups by the smallest network, with all that training sets up and validates."""
+    from foldlight.networks.settings import NetworkSettings
+    from foldlight.train.fit import fit
+    from foldlight.train.settings import TrainingSettings
+
+    settings = TrainingSettings(epochs=1, groups=_BATCH, guard_px=0.0, seed=seed)
+    with _Sampled() as memory, tempfile.TemporaryDirectory() as folder:
+        scan = _read(path)
+        network = NetworkSettings(width=4, levels=1, consistency_steps=0)
+        fit(scan, network, settings, Path(folder), progress=False, keep_collapsed=True)
+    return memory.told()
+
+
+def reconstruct(path: str, seed: int) -> dict[str, Any]:
+    """A stage: one pass of the smallest network over all frames, and stitching."""
+    from foldlight.bundle import Model
+    from foldlight.networks.generators import build
+    from foldlight.networks.settings import NetworkSettings
+    from foldlight.reconstruct.neural import NeuralReconstructor
+
+    settings = NetworkSettings(width=4, levels=1, consistency_steps=0)
+    with _Sampled() as memory:
+        scan = _read(path)
+        weights = {name: value.numpy() for name, value in build(settings, scan.window, seed).state_dict().items()}
+        NeuralReconstructor(Model(settings, scan.window, 1, weights), progress=False).reconstruct(scan)
+    return memory.told()
+
+
+def _stage(stage: str, big: _Big, quarter: _Big, setup: Setup) -> Result:
+    """One stage's memory; once, since memory repeats far better than time does."""
+    large, small = (_run(stage, scan, setup.seed) for scan in (big, quarter))
+    peak = series("GB", [large["peak"] / 1e9])
+    growth = (large["peak"] - small["peak"]) / 1e9 / (big.gigabytes - quarter.gigabytes)
+    whole = 2 * _MOST * 128**2 / 1e9
+    expected = peak.values[0] + max(growth, 0.0) * (whole - big.gigabytes)
+    full, telling = big.frames >= _MOST, setup.size == "small"  # toys say nothing about large scans
+    return Result(
+        "memory",
+        f"{_STAGES[stage]}: peak private memory",
+        peak,
+        (
+            ratio(
+                "a training batch of 32 frames, float32", "limit", peak, series("GB", [_BATCH * big.side**2 * 4 / 1e9])
+            ),
+        ),
+        _TARGET,
+        reason="" if full else f"measured on {big.frames} frames of {big.side} px, not on 1 M of 128 px",
+        note=f"of each further byte of frames {growth:.2g} bytes stay in memory"
+        + (f"; were that so up to 1 M frames of 128 px, the peak would be {expected:.2g} GB" if telling else ""),
+        facts={
+            "frames": big.frames,
+            "window_px": big.side,
+            "frames_gb": big.gigabytes,
+            "after_imports_gb": large["before"] / 1e9,
+            "resident_peak_gb": large["resident"] / 1e9,
+            "growth_bytes_per_byte": growth,
+            "expected_at_target_gb": expected,
+        },
+    )
+
+
+def _run(stage: str, scan: _Big, seed: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = {"path": str(scan.path), "seed": seed}
+        log = Path(folder) / "stage.log"
+        done = run_job(Job(f"{__name__}:{stage}", arguments, inputs={}, outputs={}, log_path=log, threads=1))
+    if done.outcome.error:
+        raise EngineError(f"memory, {stage} on {scan.frames} frames: {done.outcome.error}")
+    return done.returned
+
+
+def _read(path: str) -> Any:
+    from foldlight.io import ReadOptions, read_scan
+
+    return read_scan(Path(path), ReadOptions(values="intensity", zero_frequency="centre", axis_order="nyx"))
+
+
+def _written(path: Path, frames: int, side: int, seed: int) -> _Big:
+    """A scan of Poisson counts of an empty object, in the layout of DATA-001 but as raw counts; written in pieces."""
+    rng = np.random.default_rng(seed)
+    probe = normalised(zone_plate((side, side), 0.4 * side), _PHOTONS)
+    expected = np.abs(np.fft.fftshift(np.fft.fft2(probe[0], norm="ortho"))) ** 2
+    distinct = rng.poisson(expected, (_DISTINCT, side, side)).astype(np.uint16)
+    extent = _STEP_PX * np.sqrt(frames)
+    positions = jittered_raster(frames, ((0, 0), (extent, extent)), rng)
+    count = len(positions)
+    pieces = (distinct[: min(_DISTINCT, count - start)] for start in range(0, count, _DISTINCT))
+    write_npz(
+        path,
+        {
+            "diffraction": Blocks((count, side, side), np.dtype("<u2"), pieces),
+            "xcoords": positions[:, 1],
+            "ycoords": positions[:, 0],
+            "probeGuess": probe[0],
+        },
+    )
+    return _Big(path, count, side)
+
+
+class _Sampled:
+    """Samples this process's memory while a block runs."""
+
+    def __enter__(self) -> "_Sampled":
+        self._process, self._ended = psutil.Process(), threading.Event()
+        self._before, self._resident = self._now()
+        self._peak = self._before
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def told(self) -> dict[str, int]:
+        """Private bytes before the block and at the most in it, and resident bytes at the most."""
+        return {"before": self._before, "peak": self._peak, "resident": self._resident}
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_POLL_S):
+            private, resident = self._now()
+            self._peak, self._resident = max(self._peak, private), max(self._resident, resident)
+
+    def _now(self) -> tuple[int, int]:
+        """(private, resident) bytes; where the system does not tell shared pages apart, both are resident."""
+        told = self._process.memory_info()
+        return told.rss - getattr(told, "shared", 0), told.rss

@@ -1,0 +1,1 @@
+"""Before beam time: what could any method reach with a scan?"""
