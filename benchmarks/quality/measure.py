@@ -21,7 +21,7 @@ from foldlight.compare.table import Comparison, compare
 from foldlight.core.errors import DataError, FoldlightError
 from foldlight.core.files import write_json
 from foldlight.core.provenance import environment, sha256_file
-from foldlight.core.seeds import generator
+from foldlight.core.seeds import generator, integer_seed
 from foldlight.io import read_scan
 from foldlight.optics.coverage import coverage_map, well_lit
 from foldlight.optics.limit import dose_limit, squared_error
@@ -127,7 +127,9 @@ def measure_star(data: Measured, arm: Iterative, path: Path) -> dict[str, Any]:
         )
     scan = read_scan(path)
     halves = thin(scan, 0.5, generator(data.seed, "benchmark halves"))
-    made = [IterativeReconstructor(arm.engine).reconstruct(half) for half in halves]
+    orders = (arm.engine.seed, integer_seed(arm.engine.seed, "second half"))  # or the order of frames would correlate
+    engines = [arm.engine.model_copy(update={"seed": order}) for order in orders]
+    made = [IterativeReconstructor(engine).reconstruct(half) for engine, half in zip(engines, halves, strict=True)]
     coverage = coverage_map(made[0].probe, made[0].positions_px, scan.canvas)
     mask = well_lit(coverage)
     curve = ring_correlation(made[0].object, align(made[1].object, made[0].object, coverage)[0], mask)

@@ -203,7 +203,10 @@ def _elsewhere_8(_: Findings) -> list[Result]:
 
 def _measured_scan(findings: Findings) -> list[Result]:
     halves = _found(findings, "measured-scan", "halves", "LSQML")
-    return [
+    shared = (
+        "what both halves share (positions, guessed probe, flat start) correlates too, and no null test tells how much"
+    )
+    cut_off = [
         _judged(
             findings,
             "9",
@@ -212,8 +215,11 @@ def _measured_scan(findings: Findings) -> list[Result]:
             "frc_half_bit_nyquist",
             Target("at least 0.55, stretch 0.65", 0.55, "at least"),
             "plain rPIE 0.43 Nyquist",
-            "each half has half of the photons, and its own refined probe",
-        ),
+            "each half has half of the photons, its own refined probe and order of frames",
+        )
+    ]
+    return [
+        *(replace(found, reason=found.reason or shared) for found in cut_off),
         _absent(
             "9",
             "held-out deviance over that of 200 epochs of maximum likelihood: zero-shot, then 10 steps",

@@ -5,6 +5,7 @@ import pytest
 
 from foldlight.compare import efficiency
 from foldlight.compare.efficiency import bias_fraction, error_gauge, measured_bias, suited_limit
+from foldlight.compare.files import read_frc_csv, write_frc_csv
 from foldlight.compare.table import CompareSettings, Comparison, compare
 from foldlight.core.errors import DataError, SettingsError
 from foldlight.core.seeds import generator
@@ -133,3 +134,17 @@ class TestLimitOfAComparison:
 
     def test_a_bias_fraction_is_filled_in_by_who_knows_it(self, found):
         assert [row.bias_fraction for row in found.with_bias({"Noisy": 0.2}).rows] == [0.2, None]
+
+
+def test_frames_that_do_not_overlap_have_no_limit_and_no_efficiency(tmp_path):
+    """Each island's phase is its own: the bound means nothing, and no cell claims that it does."""
+    probe = {"window": 16, "probe_diameter_px": 6.0}
+    whole = simulate(SimulationSettings(object_size=64, positions=4, trajectory="raster", dose=2e3, **probe))
+    found = compare(whole, [ConstantReconstructor().reconstruct(whole)], settings=CompareSettings(limit="known"))
+    assert found.limit is not None
+    assert not found.limit.determined
+    assert found.rows[0].eta is None
+    assert found.rows[0].limit_rmse is None
+    assert found.rows[0].object_rmse is not None
+    write_frc_csv(tmp_path / "frc.csv", found)
+    assert {line["frc_limit"] for line in read_frc_csv(tmp_path / "frc.csv")} == {None}

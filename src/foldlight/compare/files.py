@@ -76,15 +76,16 @@ def read_metrics_csv(path: Path) -> list[dict[str, Any]]:
 def write_frc_csv(path: Path, comparison: Comparison) -> None:
     """Write one line for each arm and ring: frequency, correlation, samples, half-bit threshold, and dose limit.
 
-    The last is the correlation that the dose limit lets expect, empty where no limit was computed.
+    The last is the correlation that the dose limit lets expect, empty where there is no limit.
     """
     labels = _labels(comparison)
+    limit = comparison.limit if comparison.limit is not None and comparison.limit.determined else None
     lines = [
         (*labels[arm], *ring)
         for arm, curve in comparison.curves.items()
         for ring in zip(
             *(found.tolist() for found in (curve.nyquist, curve.correlation, curve.samples, curve.half_bit)),
-            [None] * len(curve.nyquist) if comparison.limit is None else comparison.limit.frc.tolist(),
+            [None] * len(curve.nyquist) if limit is None else limit.frc.tolist(),
             strict=True,
         )
     ]
@@ -230,6 +231,7 @@ def _plain_limit(limit: DoseLimit) -> dict[str, Any]:
     return {
         "parameters": limit.parameters,
         "probe": limit.probe,
+        "determined": limit.determined,
         "bound": limit.bound,
         "bound_error": limit.bound_error,
         "bayes": limit.bayes,

@@ -111,14 +111,15 @@ def _crossings(curve: RingCorrelation) -> dict[str, Any]:
 
 
 def _against_limit(made: Reconstruction, known: Known) -> dict[str, Any]:
-    """The error of the object as it was reconstructed, beside the least that these counts allow."""
-    error, limit = _finite(known.error(made)), known.limit
+    """The error of the object as it was reconstructed, beside the least that these counts allow, where they do."""
+    error = _finite(known.error(made))
+    limit = known.limit if known.limit is not None and known.limit.determined else None
     return {
         "photons_per_pixel": photons_per_pixel(known.raw, known.coverage, known.mask),
         "object_rmse": None if error is None else math.sqrt(error),
         "eta": limit.bound / error if limit is not None and error else None,
         "limit_rmse": None if limit is None else math.sqrt(limit.bound),
-        "limit_bayes_rmse": None if limit is None or limit.bayes is None else math.sqrt(limit.bayes),
+        "limit_bayes_rmse": None if known.limit is None or known.limit.bayes is None else math.sqrt(known.limit.bayes),
     }
 
 

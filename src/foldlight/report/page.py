@@ -73,6 +73,7 @@ def render(findings: Findings) -> str:
         facts=words.facts_line(findings),
         method=words.method(findings),
         noise=noise_note(summaries),
+        several=any(len(found.seeds) > 1 for found in summaries),
         labels=labels,
         names=_NAMES,
         columns=columns,
