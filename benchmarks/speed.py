@@ -8,7 +8,7 @@ from benchmarks.suite import Row, Suite, main
 
 __all__ = ["SPEED"]
 
-_ROWS = "benchmarks.rows"
+_ROWS = "benchmarks.speed_rows"
 
 SPEED = Suite(
     name="speed",

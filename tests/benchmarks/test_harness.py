@@ -163,8 +163,8 @@ def test_a_row_that_fails_has_its_reason_and_the_others_are_measured(tmp_path):
         "speed",
         "Speed",
         (
-            Row("broken", "benchmarks.rows.startup:no_such_name"),
-            Row("first-picture", "benchmarks.rows.first_picture:measure"),
+            Row("broken", "benchmarks.speed_rows.startup:no_such_name"),
+            Row("first-picture", "benchmarks.speed_rows.first_picture:measure"),
         ),
     )
     said = []

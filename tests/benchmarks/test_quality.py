@@ -7,15 +7,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.quality import measure, run
-from benchmarks.quality.__main__ import main
-from benchmarks.quality.cases import Bounds, Iterative, Likelihood, Measured, Simulated, Trained, Unit, cases, scale
-from benchmarks.quality.page import page
-from benchmarks.quality.pictures import DOSE_LADDER, FEW_DATA
-from benchmarks.quality.results import Findings
-from benchmarks.quality.run import QualitySettings, planned, run_quality
-from benchmarks.quality.scans import expose, facts
-from benchmarks.quality.scoreboard import ROWS, scoreboard
+from benchmarks.quality import main
+from benchmarks.quality_parts import measure, run
+from benchmarks.quality_parts.cases import (
+    Bounds,
+    Iterative,
+    Likelihood,
+    Measured,
+    Simulated,
+    Trained,
+    Unit,
+    cases,
+    scale,
+)
+from benchmarks.quality_parts.page import page
+from benchmarks.quality_parts.pictures import DOSE_LADDER, FEW_DATA
+from benchmarks.quality_parts.results import Findings
+from benchmarks.quality_parts.run import QualitySettings, planned, run_quality
+from benchmarks.quality_parts.scans import expose, facts
+from benchmarks.quality_parts.scoreboard import ROWS, scoreboard
 from benchmarks.report import Provenance
 from foldlight.core.errors import DataError, SettingsError
 from foldlight.core.provenance import sha256_file

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks.results import result_from
-from benchmarks.rows import cases, memory, network
 from benchmarks.speed import SPEED
+from benchmarks.speed_rows import cases, memory, network
 from benchmarks.suite import Setup
 from foldlight.reconstruct.constant import ConstantReconstructor
 

@@ -110,6 +110,7 @@ class TestLimitOfAComparison:
         assert row.limit_rmse == pytest.approx(np.sqrt(found.limit.bound))
         assert row.eta == pytest.approx((row.limit_rmse / row.object_rmse) ** 2)
         assert row.limit_bayes_rmse < row.limit_rmse
+        assert 0 < row.limit_frc_half_nyquist <= 1
 
     def test_photons_per_pixel_are_those_of_the_limit(self, found):
         assert found.rows[0].photons_per_pixel == pytest.approx(found.limit.photons_per_pixel, rel=0.01)
@@ -145,6 +146,7 @@ def test_frames_that_do_not_overlap_have_no_limit_and_no_efficiency(tmp_path):
     assert not found.limit.determined
     assert found.rows[0].eta is None
     assert found.rows[0].limit_rmse is None
+    assert found.rows[0].limit_frc_half_nyquist is None
     assert found.rows[0].object_rmse is not None
     write_frc_csv(tmp_path / "frc.csv", found)
     assert {line["frc_limit"] for line in read_frc_csv(tmp_path / "frc.csv")} == {None}

@@ -85,6 +85,7 @@ class Row:
     phase_skill: float | None = None
     amplitude_skill: float | None = None
     deviance_fitted: float | None = None
+    limit_frc_half_nyquist: float | None = None
     legacy_amplitude_mae: float | None = None
     legacy_phase_mae: float | None = None
     legacy_amplitude_psnr: float | None = None

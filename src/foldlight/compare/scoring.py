@@ -10,7 +10,7 @@ import numpy as np
 from foldlight.compare.align import align
 from foldlight.compare.deviance import Misfit
 from foldlight.compare.efficiency import ErrorGauge, error_gauge, object_error, photons_per_pixel, scan_limit
-from foldlight.compare.frc import RingCorrelation
+from foldlight.compare.frc import RingCorrelation, crossing
 from foldlight.compare.legacy import legacy_score
 from foldlight.compare.metrics import score
 from foldlight.compare.row import FLAT_ARM, CompareSettings, Row
@@ -120,7 +120,14 @@ def _against_limit(made: Reconstruction, known: Known) -> dict[str, Any]:
         "eta": limit.bound / error if limit is not None and error else None,
         "limit_rmse": None if limit is None else math.sqrt(limit.bound),
         "limit_bayes_rmse": None if known.limit is None or known.limit.bayes is None else math.sqrt(known.limit.bayes),
+        "limit_frc_half_nyquist": None if limit is None else _predicted_crossing(limit),
     }
+
+
+def _predicted_crossing(limit: DoseLimit) -> float | None:
+    """Where the FRC that the limit lets expect falls below 0.5; Nyquist where it stays above."""
+    found = crossing(limit.nyquist, limit.frc, 0.5)
+    return 1.0 if found.state == "above" else found.nyquist
 
 
 def judged(rows: Sequence[Row]) -> tuple[Row, ...]:

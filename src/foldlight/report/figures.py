@@ -301,6 +301,8 @@ def _ring_plot(axis: Axes, comparison: Comparison) -> None:
     for arm, curve in comparison.curves.items():
         axis.plot(curve.nyquist, curve.correlation, color=colours[arm], lw=1.8, label=arm)
     rings = next(iter(comparison.curves.values()))
+    if comparison.limit is not None and comparison.limit.determined:
+        axis.plot(comparison.limit.nyquist, comparison.limit.frc, color="black", lw=1.3, ls=":", label="dose limit")
     axis.plot(rings.nyquist, rings.half_bit, color="0.4", lw=1, ls="--", label="half-bit")
     for level, name in ((0.5, "0.5"), (1 / 7, "1/7")):
         axis.axhline(level, color="0.6", lw=0.8, ls=":")

@@ -35,7 +35,7 @@ Plot = dict[str, Any]
 
 Row = Mapping[str, Any]
 
-_LIMIT_OF = {"object_rmse": "limit_rmse"}
+_LIMIT_OF = {"object_rmse": "limit_rmse", "frc_half_nyquist": "limit_frc_half_nyquist"}
 _LOGARITHMIC = {"object_rmse", "deviance_heldout", "amplitude_mae", "phase_mae"}
 _SYMBOLS = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "star")
 _LEAST_SECONDS = 1e-3
@@ -86,8 +86,7 @@ def _dose_row(summaries: Sequence[Summary], column: Column, looks: Mapping[str, 
     logarithmic = name in _LOGARITHMIC
     views = list(dict.fromkeys(found.view for found in summaries))
     span = [bound for found in summaries if (value := found.values.get(name)) for bound in (value.low, value.high)]
-    limit = _LIMIT_OF.get(name)
-    span += [found.values[limit].median for found in summaries if limit and limit in found.values]
+    span += [limit for found in summaries if (limit := _limit(found, name)) is not None]
     axis = {"title": {"text": column.label}, "type": "log" if logarithmic else "linear", **_reach(span, logarithmic)}
     doses = sorted({found.dose for found in summaries if found.dose})
     plots = []
@@ -95,7 +94,7 @@ def _dose_row(summaries: Sequence[Summary], column: Column, looks: Mapping[str, 
         own = [found for found in summaries if found.view == view]
         traces = [_dose_trace([found for found in own if found.arm == arm], name, looks[arm]) for arm in looks]
         traces = [trace for trace in traces if trace["x"]]
-        traces += _limit_line(own, limit)
+        traces += _limit_line(own, name)
         ticks = {"tickvals": doses, "ticktext": [plain_dose(dose) for dose in doses]}
         plots.append(
             {
@@ -122,13 +121,21 @@ def _dose_trace(found: Sequence[Summary], name: str, look: Mapping[str, Any]) ->
     }
 
 
-def _limit_line(found: Sequence[Summary], limit: str | None) -> list[Plot]:
+def _limit_line(found: Sequence[Summary], name: str) -> list[Plot]:
     """What any method could reach at best."""
-    values = {each.dose: each.values[limit].median for each in found if limit and each.dose and limit in each.values}
+    values = {each.dose: limit for each in found if each.dose and (limit := _limit(each, name)) is not None}
     doses = sorted(values)
     line = {"color": "ink", "dash": "dash", "width": 1.5}
     y = [_short(values[dose]) for dose in doses]
     return [{"name": "dose limit", "mode": "lines", "line": line, "x": doses, "y": y}] if doses else []
+
+
+def _limit(found: Summary, name: str) -> float | None:
+    """The dose limit of a score at one dose, view and split; 1 for the efficiency, None where a score has none."""
+    if name == "eta":
+        return 1.0 if "eta" in found.values else None
+    limit = found.values.get(_LIMIT_OF.get(name, ""))
+    return limit.median if limit else None
 
 
 def ring_plots(case: Case, looks_of: Findings) -> list[Plot]:
@@ -267,8 +274,8 @@ def time_plots(case: Case, findings: Findings) -> list[Plot]:
         times, value = _seconds(found), found.values.get(column.name)
         if value is not None and found.arm == FLAT_ARM:
             levels["flat image"] = value.median
-        if limit := found.values.get(_LIMIT_OF.get(column.name, "")):
-            levels["dose limit"] = limit.median
+        if (limit := _limit(found, column.name)) is not None:
+            levels["dose limit"] = limit
         if times is None or value is None or found.arm == FLAT_ARM:
             continue
         look = looks[found.arm]

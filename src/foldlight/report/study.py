@@ -171,14 +171,18 @@ def _log_range(axis: Axes) -> None:
     axis.yaxis.set_minor_locator(NullLocator())
 
 
-_LIMITS = {"limit_rmse": ("-", "dose limit"), "limit_bayes_rmse": (":", "Bayesian limit")}
+_LIMITS = {
+    "limit_rmse": ("-", "dose limit"),
+    "limit_frc_half_nyquist": ("-", "dose limit"),
+    "limit_bayes_rmse": (":", "Bayesian limit"),
+}
 _PALE = {"train": 0.4}  # of the lines of limits, whose styles are taken
 
 _MEASURES = (
     _Measure("phase SSIM", "phase_ssim", _unit_range),
     _Measure("amplitude SSIM", "amplitude_ssim", _unit_range),
-    _Measure("FRC 0.5 / Nyquist", "frc_edge", _unit_range),
-    _Measure("object rms error\n(relative)", "object_rmse", _log_range, tuple(_LIMITS)),
+    _Measure("FRC 0.5 / Nyquist", "frc_edge", _unit_range, ("limit_frc_half_nyquist",)),
+    _Measure("object rms error\n(relative)", "object_rmse", _log_range, ("limit_rmse", "limit_bayes_rmse")),
     _Measure("efficiency η", "eta", _log_range, level=1.0),
     _Measure("held-out deviance\nover the best arm's", "deviance_ratio", _ratio_range),
 )
@@ -287,9 +291,9 @@ def _legend(looks: Mapping[str, _Look], told: Sequence[Summary], measures: Seque
     handles += [Line2D([], [], color="0.3", ls=_STYLES[split], label=f"{split} split") for split in splits]
     limits = {column for measure in measures for column in measure.limits}
     pale = " (train: pale)" if len(splits) > 1 else ""
-    for column, (style, label) in _LIMITS.items():
-        if column in limits and any(column in found.values for found in told):
-            handles.append(Line2D([], [], color="black", lw=1.3, ls=style, marker="_", ms=9, label=f"{label}{pale}"))
+    drawn = {_LIMITS[column] for column in limits if any(column in found.values for found in told)}
+    for style, label in sorted(drawn):
+        handles.append(Line2D([], [], color="black", lw=1.3, ls=style, marker="_", ms=9, label=f"{label}{pale}"))
     if any("collapsed" in found.statuses for found in told):
         handles.append(Line2D([], [], color="0.3", ls="", marker="o", mfc="white", label="collapsed"))
     counts = sorted({len(found.seeds) for found in told})

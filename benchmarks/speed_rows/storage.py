@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.results import Result, Target, ratio, series
-from benchmarks.rows.cases import known_scan
+from benchmarks.speed_rows.cases import known_scan
 from benchmarks.suite import Setup
 from foldlight.io import write_data001
 from foldlight.networks.settings import NetworkSettings

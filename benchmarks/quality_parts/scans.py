@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from benchmarks.quality.cases import Simulated
+from benchmarks.quality_parts.cases import Simulated
 from foldlight.compare.efficiency import photons_per_pixel
 from foldlight.core.seeds import generator
 from foldlight.optics.coverage import coverage_map, well_lit

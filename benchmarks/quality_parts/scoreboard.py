@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.quality.cases import Case, Condition, Likelihood, Trained
-from benchmarks.quality.results import AnyArm, Findings
+from benchmarks.quality_parts.cases import Case, Condition, Likelihood, Trained
+from benchmarks.quality_parts.results import AnyArm, Findings
 from benchmarks.results import Result, Target, not_measured, series
 from foldlight.compare.paired import spread
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from benchmarks.quality.cases import Bounds, Case, Condition, Iterative, Likelihood, Trained
+from benchmarks.quality_parts.cases import Bounds, Case, Condition, Iterative, Likelihood, Trained
 from foldlight.compare.paired import number, spread
 
 __all__ = ["AnyArm", "Findings"]

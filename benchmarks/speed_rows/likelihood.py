@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.machine import transform_seconds, work_of
 from benchmarks.results import Result, ratio, series
-from benchmarks.rows.cases import WINDOW, known_scan
+from benchmarks.speed_rows.cases import WINDOW, known_scan
 from benchmarks.suite import Setup
 from benchmarks.timing import interleaved, repeated_seconds
 from foldlight.optics.fisher import Fisher

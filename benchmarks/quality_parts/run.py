@@ -14,11 +14,11 @@ from typing import Any
 import psutil
 from pydantic import Field
 
-from benchmarks.quality.cases import Case, Measured, Unit, cases, digest
-from benchmarks.quality.page import page
-from benchmarks.quality.pictures import write_pictures
-from benchmarks.quality.results import Findings
-from benchmarks.quality.scoreboard import scoreboard
+from benchmarks.quality_parts.cases import Case, Measured, Unit, cases, digest
+from benchmarks.quality_parts.page import page
+from benchmarks.quality_parts.pictures import write_pictures
+from benchmarks.quality_parts.results import Findings
+from benchmarks.quality_parts.scoreboard import scoreboard
 from benchmarks.report import Provenance
 from benchmarks.suite import Size
 from foldlight.core.errors import DataError, SettingsError
@@ -212,7 +212,7 @@ def _measure(job: dict[str, Unit], settings: QualitySettings, code: str) -> dict
         (folder / f"{key}.json").unlink(missing_ok=True)
     done = run_job(
         Job(
-            function="benchmarks.quality.measure:measure_all",
+            function="benchmarks.quality_parts.measure:measure_all",
             arguments={
                 "data": data.plain(),
                 "arms": {key: unit.arm.plain() for key, unit in job.items()},

@@ -10,8 +10,18 @@ import numpy as np
 import torch
 from pydantic import TypeAdapter
 
-from benchmarks.quality.cases import Arm, Bounds, Data, Iterative, Likelihood, Measured, Simulated, Trained, digest
-from benchmarks.quality.scans import Exposure, expose, facts
+from benchmarks.quality_parts.cases import (
+    Arm,
+    Bounds,
+    Data,
+    Iterative,
+    Likelihood,
+    Measured,
+    Simulated,
+    Trained,
+    digest,
+)
+from benchmarks.quality_parts.scans import Exposure, expose, facts
 from foldlight.bundle import read_bundle, write_bundle
 from foldlight.compare.align import align
 from foldlight.compare.efficiency import measured_bias

@@ -6,7 +6,7 @@ from typing import Annotated
 import tyro
 from pydantic import ValidationError
 
-from benchmarks.quality.run import QualitySettings, run_quality
+from benchmarks.quality_parts.run import QualitySettings, run_quality
 from foldlight.core.errors import FoldlightError
 from foldlight.core.settings import describe
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from benchmarks.quality.cases import Case, Condition
-from benchmarks.quality.pictures import DOSE_LADDER, FEW_DATA
-from benchmarks.quality.results import AnyArm, Findings
+from benchmarks.quality_parts.cases import Case, Condition
+from benchmarks.quality_parts.pictures import DOSE_LADDER, FEW_DATA
+from benchmarks.quality_parts.results import AnyArm, Findings
 from benchmarks.report import Provenance
 from benchmarks.results import Result
 from foldlight.compare.paired import Spread, paired_difference, spread

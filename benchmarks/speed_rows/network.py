@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.machine import Work, convolution_rate, transform_seconds, work_of
 from benchmarks.results import Ratio, Result, Series, Target, not_measured, ratio, series
-from benchmarks.rows.cases import CONVERGED_EPOCHS, WINDOW, Iteration, flat_model, iterate, known_scan
+from benchmarks.speed_rows.cases import CONVERGED_EPOCHS, WINDOW, Iteration, flat_model, iterate, known_scan
 from benchmarks.suite import Setup, Size
 from benchmarks.timing import interleaved
 from foldlight.bundle import Model

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.quality.cases import Condition, Trained
-from benchmarks.quality.results import AnyArm, Findings
+from benchmarks.quality_parts.cases import Condition, Trained
+from benchmarks.quality_parts.results import AnyArm, Findings
 from foldlight.compare.paired import Spread, spread
 from foldlight.report.figures import save
 
