@@ -24,7 +24,8 @@ __all__ = ["CONVERGED_EPOCHS", "WINDOW", "Iteration", "flat_model", "iterate", "
 WINDOW = (64, 64)
 
 CONVERGED_EPOCHS = 10
-"""LSQML with a known probe stops gaining after 5 to 10 epochs on data of this dose (docs/findings.md)."""
+"""Fixed, not detected: where photons are few LSQML with a known probe predicts unseen counts no better after 5 to 20
+epochs (docs/findings.md); where they are many it still gains, and this understates its cost."""
 
 _EPOCH = re.compile(r"^epoch \d+/\d+: .* ([0-9.]+) s$", flags=re.MULTILINE)
 
