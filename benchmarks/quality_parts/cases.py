@@ -233,7 +233,8 @@ class Scale:
         network_n: photons per pixel at which the ladder has networks, and a rung.
         few_sides: sides of the few-data curve's training scans, without the full one.
         epochs: of LSQML.
-        lsqml_everywhere: on every rung of the ladder, or not on those after the second of `network_n`.
+        lsqml_everywhere: on every rung of the ladder, or not where it would show only noise: below 1e3 photons a frame
+            and after the second of `network_n`.
         iterations: of maximum likelihood, at most.
         draws: of noise, for the bias of networks along the ladder, and of maximum likelihood at the first `network_n`.
         star_epochs: of LSQML on the halves of a measured scan.
@@ -318,6 +319,7 @@ _SCALES: dict[Size, Scale] = {
     ),
 }
 
+_LSQML_FROM = 1e3  # photons a frame
 _EXACT_STEPS = 10  # of likelihood after a network, at the most (row 1)
 _BLIND_STEP = 1.08  # of the ladder's step: 57 % linear overlap beside 60 %
 _WRONG = 0.1
@@ -355,7 +357,14 @@ def _lines(of: Scale) -> Case:
 def _ladder(of: Scale) -> Case:
     """From too few photons to plenty; networks where a target asks."""
     faint = () if of.lsqml_everywhere else of.network_n[2:]
-    rungs = [Condition(f"{dose:.0e} photons", of.data(dose=dose), (of.lsqml, of.likelihood)) for dose in of.doses]
+    rungs = [
+        Condition(
+            f"{dose:.0e} photons",
+            of.data(dose=dose),
+            (of.lsqml, of.likelihood) if of.lsqml_everywhere or dose >= _LSQML_FROM else (of.likelihood,),
+        )
+        for dose in of.doses
+    ]
     network = of.trained().model_copy(update={"draws": of.draws})
     for number, n in enumerate(of.network_n):
         arms: list[Trained | Likelihood | Iterative] = [of.likelihood, network]

@@ -31,6 +31,7 @@ _COLUMNS = {
     "infer_ms_per_frame": "inference [ms/frame]",
 }
 _PAIRED = {"object_rmse": -1, "amplitude_ssim": 1, "phase_ssim": 1}
+_ROUNDING = 1e-10  # far below the least error or efficiency of any table
 _PICTURES = {"dose-ladder": DOSE_LADDER, "few-data": FEW_DATA}
 _TARGET_SEEDS = 3
 
@@ -190,7 +191,9 @@ def _told(found: Spread | None) -> str:
 
 
 def _short(value: float) -> str:
-    """Three digits."""
-    if value and (abs(value) >= 1e5 or abs(value) < 1e-3):
+    """Three digits; what rounding leaves of a zero is one."""
+    if abs(value) < _ROUNDING:
+        return "0"
+    if abs(value) >= 1e5 or abs(value) < 1e-3:
         return f"{value:.2e}"
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"

@@ -22,6 +22,7 @@ ROWS = tuple(range(1, 16))
 _SETTLED = 0.01  # of what fitting the noise is worth: where a descent counts as having arrived
 _NOISE_WORTH = 0.5  # log-likelihood for each unknown
 _ENOUGH = 0.95  # of the full training's efficiency
+_UNFINISHED = 0.5  # share of bias in a network's error above which more training is what it lacks
 _LEAST_SEEDS = 3  # that a median is judged by
 _BINDING = 1.05  # eta above which bias, not efficiency, is what is seen
 _COLLAPSE_SEEDS = 10  # that row 15 asks for
@@ -304,9 +305,14 @@ def _new_probe(findings: Findings) -> list[Result]:
     found = [frames for seed in findings.seeds if (frames := _enough_frames(findings, conditions[0], seed)) is not None]
     if not found:
         return [_absent("14", what, target, "1,024 frames", _missing(findings, findings.case("few-data")))]
-    arm = next(arm for arm in conditions[0].arms if isinstance(arm, Trained))
+    trained = [arm for arm in conditions[0].arms if isinstance(arm, Trained) and arm.training.supervision == "photons"]
     note = "trained from nothing on the new probe; every size is shown as many frames in all, so times are alike"
-    return [_result(findings, "14", what, conditions[0], arm, found, target, "1,024 frames", note)]
+    result = _result(findings, "14", what, conditions[0], trained[0], found, target, "1,024 frames", note)
+    biased = spread(findings.numbers(conditions[0], trained[-1], "bias_fraction").values())
+    if biased is not None and biased.median > _UNFINISHED:
+        why = f"the largest training here is not a full one: {biased.median:.0%} of its error is bias, not noise"
+        result = replace(result, reason="; ".join(filter(None, (result.reason, why))))
+    return [result]
 
 
 def _enough_frames(findings: Findings, condition: Condition, seed: int) -> int | None:
