@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from benchmarks.quality_parts.cases import Condition, Trained
 from benchmarks.quality_parts.results import AnyArm, Findings
@@ -50,6 +51,8 @@ def _dose_ladder(findings: Findings, path: Path) -> None:
     efficiency.set_ylim(bottom=1e-4)
     top = error.secondary_xaxis("top", functions=_per_frame(findings, conditions))
     top.set_xlabel("photons a frame")
+    error.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    error.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     error.legend(fontsize=8)
     figure.suptitle(f"Known probe; medians and ranges of {len(findings.seeds)} seeds", fontsize=11)
     save(figure, path)
@@ -76,11 +79,16 @@ def _few_data(findings: Findings, path: Path) -> None:
         if flat is not None:
             axes.axhline(flat.median, color=_FLAT, label="best flat image")
         axes.set(xscale="log", xlabel="training frames")
+        frames = sorted({arm.side**2 for arm in networks})
+        axes.set_xticks(frames, [str(number) for number in frames])
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.grid(alpha=0.25)
     limit = float(np.median([each["limit_rmse"] for each in facts]))
     error.axhline(limit, color="black", linewidth=1.6, label="dose limit, no prior")
     error.set(yscale="log", ylabel="relative RMSE on an unseen object")
     likeness.set(ylabel="amplitude SSIM on an unseen object")
+    error.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    error.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     error.legend(fontsize=8)
     n = float(np.median([each["n"] for each in facts]))
     figure.suptitle(f"n = {n:.0f} photons a pixel; medians and ranges of {len(findings.seeds)} seeds", fontsize=11)
