@@ -212,7 +212,8 @@ def test_an_engine_at_work_can_be_followed_and_ends_with_its_job(study, tmp_path
     facts = run_ptychi_job(job, study.design, PtychiOptions(num_epochs=100_000, timeout=120))
     killer.join()
     assert (facts["status"], facts["result"]["signal"]) == ("failed", "SIGKILL")
-    assert "ended by SIGKILL" in _text(job.log_path).splitlines()[-1]
+    # not always the last line: the engine notices within half a second, and may log epochs till then
+    assert "ended by SIGKILL" in _text(job.log_path)
     assert not paths.ptychi_file(tmp_path, 1000, "dense", "test").exists()
     assert len(engines) == 1
     engines[0].wait(timeout=10)
