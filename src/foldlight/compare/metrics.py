@@ -33,6 +33,7 @@ MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Finest scale first. Source: Wang, Simoncelli & Bovik 2003."""
 
 _FLAT = 1e-6  # relative spread below which an image is flat: what single precision leaves of a constant
+_ROUNDING = 1e-10  # of a similarity: what two ways to the same flat image differ by
 _TRUNCATE = 3.5  # standard deviations in a Gaussian window's half: 11 px for 1.5, as Wang 2004 has it
 _K1, _K2 = 0.01, 0.03
 
@@ -175,7 +176,8 @@ def skill(similarity: float | None, of_flat: float | None) -> float | None:
     """
     if similarity is None or of_flat is None or not of_flat < 1 - _FLAT:
         return None
-    return (similarity - of_flat) / (1 - of_flat)
+    gain = similarity - of_flat
+    return gain / (1 - of_flat) if abs(gain) > _ROUNDING else 0.0
 
 
 def ms_ssim(
