@@ -46,7 +46,10 @@ def test_one_seed_says_nothing_of_noise():
 
 
 def test_the_distance_from_the_dose_limit_is_told():
-    assert "Its error is 1.25 times the dose limit" in told(rows({(1e3, "dense"): CLEAR}, limit_rmse=0.08))
+    above = told(rows({(1e3, "dense"): CLEAR}, limit_rmse=0.08))
+    assert "Its error is 1.25 times the dose limit" in above
+    assert "by bias" not in above
+    assert "small by bias" in told(rows({(1e3, "dense"): CLEAR}, limit_rmse=0.2))
     text = told(rows({(1e3, "dense"): CLEAR, (1e4, "dense"): CLOSE}, limit_rmse=0.05))
     assert "2.00 (Net, dense at 1,000) to 3.80 (Iter, dense at 10,000) times the dose limit" in text
 

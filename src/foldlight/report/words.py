@@ -17,6 +17,7 @@ _CRITERIA = {
     "complex_correlation": "correlation with the truth",
     "deviance_heldout": "deviance of counts that no method has seen",
 }
+_CLEARLY_BELOW = 0.95  # of the limit: the limit itself is known to about a percent
 _LIMIT = "the least that these photons allow a method without bias"
 
 
@@ -162,10 +163,16 @@ def _limit(races: Sequence[_Race]) -> list[str]:
     if not known:
         return []
     if len(known) == 1:
-        return [f"Its error is {_times(known[0])} times the dose limit, {_LIMIT}."]
+        return [f"Its error is {_times(known[0])} times the dose limit, {_LIMIT}.{_below(known)}"]
     near, far = known[0], known[-1]
     ends = (f"{_times(race)} ({race.first.arm}, {race.place})" for race in (near, far))
-    return [f"The best arm's error is {' to '.join(ends)} times the dose limit, {_LIMIT}."]
+    return [f"The best arm's error is {' to '.join(ends)} times the dose limit, {_LIMIT}.{_below(known)}"]
+
+
+def _below(races: Sequence[_Race]) -> str:
+    """What an error below the limit means, where there is one."""
+    low = any(race.ratio is not None and race.ratio < _CLEARLY_BELOW for race in races)
+    return " Below it, an error is small by bias: by what a method smooths, or believes beforehand." if low else ""
 
 
 def _times(race: _Race) -> str:
