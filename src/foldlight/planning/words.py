@@ -6,7 +6,7 @@ from foldlight.planning.run import Answer, Plan
 
 __all__ = ["advice", "headline_dose", "number", "table"]
 
-_SPARSE = 80  # photons a pixel: below, plain maximum likelihood stays above the limit (docs/physics.md)
+_SPARSE = 80  # photons a pixel: below, errors of real methods lie on either side of the limit (docs/findings.md)
 _ALIKE = 1.05  # ratio of costs below which two ways to scan are as good
 
 
@@ -25,8 +25,8 @@ def advice(plan: Plan) -> list[str]:
     least = min(known.photons_per_pixel for known, _ in pairs)
     if least < _SPARSE:
         lines.append(
-            f"With only {number(least)} photons through an object pixel, plain maximum likelihood stays above this"
-            " limit; a method that brings prior knowledge can go below it, at the price of a bias."
+            f"With only {number(least)} photons through an object pixel this limit is a guide, not a floor: an estimate"
+            " with bias can go below it, and even maximum likelihood is biased here."
         )
     return [line for line in lines if line]
 
