@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foldlight.core.errors import DataError
-from foldlight.scan import Frames, Scan, place_on_canvas
+from foldlight.core.provenance import sha256_arrays
+from foldlight.scan import Frames, LazyFrames, Scan, Stored, place_on_canvas
 
 
 def scan(**changes) -> Scan:
@@ -57,6 +58,102 @@ def test_frames_keep_their_numbers_through_selections():
     renumbered = scan(frame_index=np.arange(5) + 7)
     assert np.array_equal(renumbered.select(np.array([1])).frame_index, [8])
     assert renumbered.digest() == whole.digest()
+
+
+def counts_of(numbers: np.ndarray) -> np.ndarray:
+    """Frames that tell their numbers."""
+    return (numbers[:, None, None] * 100 + np.arange(96).reshape(8, 12)).astype(np.uint32)
+
+
+def lazy(n: int = 5, recipe: str = "", make=counts_of) -> LazyFrames:
+    return LazyFrames(make, np.arange(n), (8, 12), np.dtype(np.uint32), recipe)
+
+
+INDEXES = [
+    slice(1, 4),
+    [3, 0],
+    np.array([4, 4, 1]),
+    np.array([True, False, True, False, True]),
+    2,
+    slice(None, None, -2),
+]
+
+
+@pytest.mark.parametrize("index", INDEXES, ids=str)
+def test_lazy_frames_are_an_array_to_whoever_reads(index):
+    array = counts_of(np.arange(5))
+    assert isinstance(lazy(), Stored)
+    assert isinstance(array, Stored)
+    assert (lazy().shape, lazy().ndim, lazy().dtype, len(lazy())) == (array.shape, 3, array.dtype, 5)
+    assert np.array_equal(lazy()[index], array[index])
+    plain, made = Frames(np.sqrt(array), amplitude=True, corner=True), lazy(make=lambda each: np.sqrt(counts_of(each)))
+    assert np.array_equal(Frames(made, amplitude=True, corner=True)[index], plain[index])
+
+
+def test_a_scan_of_lazy_frames_is_the_scan_of_their_array():
+    made, kept = (scan(photons=Frames(stored, whole=True)) for stored in (lazy(), counts_of(np.arange(5))))
+    assert made.digest() == kept.digest()
+    assert np.array_equal(made.photons.totals, kept.photons.totals)
+    assert np.array_equal(made.photons.mean_frame, kept.photons.mean_frame)
+    index = np.array([4, 0, 2])
+    assert np.array_equal(made.select(index).photons[:], kept.select(index).photons[:])
+    assert np.array_equal(made.select(index).select(np.array([2, 1])).photons[:], kept.photons[[2, 0]])
+
+
+def test_no_frame_is_made_before_it_is_read():
+    asked = []
+    whole = scan(photons=Frames(lazy(make=lambda numbers: asked.append(numbers) or counts_of(numbers))))
+    part = whole.select(np.array([3, 1, 0]))
+    assert not asked
+    assert np.array_equal(part.photons[1:], counts_of(np.array([1, 0])))
+    assert [numbers.tolist() for numbers in asked] == [[1, 0]]
+
+
+def test_the_digest_of_a_recipe_follows_everything_that_changes_a_frame():
+    frames = Frames(lazy(recipe="one"))
+    others = [
+        replace(frames, stored=lazy(recipe="two")),
+        replace(frames, scale=2.0),
+        replace(frames, amplitude=True),
+        replace(frames, corner=True),
+        replace(frames, whole=True),
+        frames.select(slice(0, 4)),
+        frames.select([1, 0, 2, 3, 4]),
+    ]
+    assert len({sha256_arrays(*each.digests) for each in (frames, *others)}) == 1 + len(others)
+    assert sha256_arrays(*Frames(lazy(recipe="one")).digests) == sha256_arrays(*frames.digests)
+
+
+def test_what_makes_frames_of_another_shape_is_refused():
+    wrong = Frames(lazy(make=lambda numbers: np.zeros((len(numbers), 8, 8))))
+    with pytest.raises(DataError, match=r"lazy frames: expected \(2, 8, 12\) for 2 numbers, got \(2, 8, 8\); correct"):
+        wrong[:2]
+
+
+@pytest.mark.parametrize("most", [0, 10**9])
+def test_a_large_part_of_mapped_frames_is_looked_up_a_small_one_copied(tmp_path, monkeypatch, most):
+    """Which of the two cannot be seen in the frames."""
+    monkeypatch.setattr("foldlight.scan._COPIED_BYTES", most)
+    stored = np.memmap(tmp_path / "frames", dtype=np.uint16, mode="w+", shape=(5, 8, 12))
+    stored[:] = counts_of(np.arange(5))
+    whole = scan(photons=Frames(stored, whole=True))
+    for index in INDEXES[:4]:
+        part = whole.select(np.arange(5)[index])
+        assert np.array_equal(part.photons[:], whole.photons[:][index])
+        assert isinstance(part.photons.stored, LazyFrames) == (most == 0)
+    assert not whole.photons.in_memory
+    assert scan().photons.in_memory
+
+
+def test_sums_are_added_block_by_block(monkeypatch):
+    frames = np.random.default_rng(0).uniform(0, 9, (7, 8, 12)).astype(np.float32)
+    once = Frames(frames)
+    assert np.allclose(once.totals, frames.sum(axis=(1, 2)), rtol=1e-6)
+    monkeypatch.setattr("foldlight.scan._BLOCK_PIXELS", 200)
+    piecewise = Frames(frames)
+    assert [block.stop for block in piecewise.blocks()] == [2, 4, 6, 7]
+    assert np.array_equal(piecewise.totals, once.totals)
+    assert np.allclose(piecewise.mean_frame, once.mean_frame, rtol=1e-12)
 
 
 def test_only_a_true_object_is_truth():

@@ -1,201 +1,81 @@
-"""What is measured: data, arms, cases. Pure description, JSON-ready; nothing here computes.
+"""Which arms are measured on which data, how large, how often. Pure description; nothing here computes."""
 
-A unit is one arm on one data set. Its key is a digest of all that can change its numbers, so a unit that several cases
-share is measured once, and an interrupted run goes on where it was.
-"""
-
-import hashlib
-import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-from pydantic import Field
-
+from benchmarks.quality_parts.arms import (
+    FAULTS,
+    AnyArm,
+    AnyData,
+    Bounds,
+    Fault,
+    HeldOut,
+    Hybrid,
+    Iterative,
+    Likelihood,
+    Measured,
+    Pretrained,
+    Simulated,
+    Trained,
+    Unit,
+    digest,
+    placed,
+    seeded,
+)
 from benchmarks.suite import Size
-from foldlight.core.settings import Settings
 from foldlight.networks.settings import NetworkSettings
-from foldlight.reconstruct.settings import IterativeSettings, LikelihoodSettings
+from foldlight.reconstruct.settings import IterativeSettings, LikelihoodSettings, RefineSettings
 from foldlight.train.settings import TrainingSettings
 
 __all__ = [
-    "Arm",
-    "Bounds",
     "Case",
     "Condition",
-    "Iterative",
-    "Likelihood",
-    "Measured",
     "Scale",
     "Simulated",
     "Trained",
     "Unit",
     "cases",
+    "digest",
     "scale",
 ]
 
 
-class Simulated(Settings):
-    """A simulated scan: a jittered raster over an object that is drawn from a family."""
-
-    source: Literal["simulated"] = "simulated"
-    probe: Literal["zone-plate", "disc", "diffuser"] = "zone-plate"
-    """Curved (a defocused zone plate), a flat disc, or a disc behind a diffuser, the same one always."""
-    dose: float | None = Field(default=None, gt=0)
-    """Photons a frame; or none, and n says it."""
-    photons_per_pixel: float | None = Field(default=None, gt=0)
-    """n, photons through one object pixel over all frames."""
-    side: int = Field(default=12, ge=2)
-    """Frames along each side of the raster."""
-    step_px: float = Field(default=10.0, gt=0)
-    """Of the raster, before jitter by a quarter of it [px]."""
-    window: int = Field(default=64, ge=8, multiple_of=2)
-    """N [px]."""
-    diameter_px: float = Field(default=26.0, gt=2)
-    """Geometric diameter of the probe [px]."""
-    family: Literal["lines", "dead-leaves", "siemens-star"] = "lines"
-    """Of the object."""
-    probe_error: float = Field(default=0.0, ge=0)
-    """Relative error of the probe that methods are given; 0: they know it."""
-    role: Literal["scored", "training"] = "scored"
-    """Objects, positions and photons of the two have nothing in common."""
-    seed: int = Field(default=0, ge=0)
-    """Root seed."""
-
-    def training(self, side: int) -> "Simulated":
-        """A scan of another object of the family to train on, with the same probe, step and light."""
-        return self.model_copy(update={"role": "training", "side": side})
-
-
-class Measured(Settings):
-    """A measured scan, by its content; where it lies is told to who reads it."""
-
-    source: Literal["measured"] = "measured"
-    sha256: str
-    seed: int = Field(default=0, ge=0)
-    """Of the thinning into halves."""
-
-
-Data = Annotated[Simulated | Measured, Field(discriminator="source")]
-
-
-class Bounds(Settings):
-    """The least error these counts allow, and the best flat image: ceiling and floor of a data set."""
-
-    kind: Literal["bounds"] = "bounds"
-
-    @property
-    def name(self) -> str:
-        """In tables."""
-        return "Constant"
-
-
-class Trained(Settings):
-    """A network trained on another object of the family, then one forward pass."""
-
-    kind: Literal["network"] = "network"
-    side: int = Field(ge=2)
-    """Frames along each side of the training raster."""
-    network: NetworkSettings = NetworkSettings()
-    training: TrainingSettings = TrainingSettings()
-    draws: int = Field(default=0, ge=0)
-    """Noise draws that tell its bias; fewer than two: none."""
-
-    @property
-    def name(self) -> str:
-        """In tables."""
-        learner = "Supervised" if self.training.supervision == "object" else "Network"
-        return f"{learner}, C = {self.training.group_size}, {self.side**2} frames"
-
-
-class Likelihood(Settings):
-    """Poisson maximum likelihood, from a flat object or from a network's."""
-
-    kind: Literal["likelihood"] = "likelihood"
-    engine: LikelihoodSettings = LikelihoodSettings()
-    start: Trained | None = None
-    draws: int = Field(default=0, ge=0)
-    """Noise draws that tell its bias; fewer than two: none."""
-
-    @property
-    def name(self) -> str:
-        """In tables."""
-        blind = ", probe refined" if self.engine.fit_probe else ""
-        if self.start is None:
-            return f"ML{blind}"
-        return f"Network + {self.engine.iterations} ML steps" if self.engine.iterations <= 10 else "ML from the network"
-
-
-class Iterative(Settings):
-    """pty-chi, from a flat object."""
-
-    kind: Literal["iterative"] = "iterative"
-    engine: IterativeSettings = IterativeSettings()
-
-    @property
-    def name(self) -> str:
-        """In tables."""
-        return f"{self.engine.arm}{', probe refined' if self.engine.fit_probe else ''}"
-
-
-Arm = Annotated[Bounds | Trained | Likelihood | Iterative, Field(discriminator="kind")]
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One arm on one data set."""
-
-    data: Simulated | Measured
-    arm: Bounds | Trained | Likelihood | Iterative
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """JSON-ready: all that decides its numbers, but for the code and the machine."""
-        return {"data": self.data.plain(), "arm": self.arm.plain()}
-
-    def key(self, code: str) -> str:
-        """Digest of the settings and of the code that measures them."""
-        return digest({**self.settings, "code": code})
-
-    @property
-    def estimated_s(self) -> float:
-        """About how long it takes on one free core [s]."""
-        data, arm = self.data, self.arm
-        if isinstance(data, Measured):
-            return 2 * (12 + 516 * (arm.engine.epochs or 100) * 5e-3) if isinstance(arm, Iterative) else 0.0
-        pixels = (data.window / 64) ** 2
-        frames = pixels * data.side**2
-        if isinstance(arm, Bounds):
-            return 1 + frames * 0.01
-        if isinstance(arm, Iterative):
-            return 6 + frames * (arm.engine.epochs or 100) * (1.5e-3 if arm.engine.fit_probe else 1.1e-3)
-        if isinstance(arm, Trained):
-            return 3 + pixels * _visits(arm) * 0.0125 + arm.draws * frames * 5e-3
-        passes = min(arm.engine.iterations, _PASSES_BLIND if arm.engine.fit_probe else _passes(data))
-        network = 0.0 if arm.start is None else 5e-3
-        return 1 + (1 + arm.draws) * frames * (passes * 3.5e-4 + network)
-
-
 @dataclass(frozen=True)
 class Condition:
-    """A data set, once a seed, and the arms that are scored on it; bounds are always among them."""
+    """A data set, once a seed, and the arms that are scored on it; a simulated one's floor is always among them.
+
+    Attributes:
+        label: in tables.
+        data: of any seed.
+        arms: floor and ceiling are not named here.
+        limit: the ceiling is asked for.
+        trials: seeds of its own, counted from the first of a run, in place of the run's.
+    """
 
     label: str
-    data: Simulated | Measured
-    arms: tuple[Trained | Likelihood | Iterative, ...]
+    data: AnyData
+    arms: tuple[AnyArm, ...]
+    limit: bool = True
+    trials: tuple[int, ...] = ()
 
     @property
-    def all_arms(self) -> tuple[Bounds | Trained | Likelihood | Iterative, ...]:
-        """Floor and ceiling first; a measured scan has neither."""
-        return self.arms if isinstance(self.data, Measured) else (Bounds(), *self.arms)
+    def all_arms(self) -> tuple[AnyArm, ...]:
+        """Floor and ceiling first; a measured scan has neither, nor has a table of many data sets."""
+        return (Bounds(limit=self.limit), *self.arms) if isinstance(self.data, Simulated) else self.arms
 
-    def unit(self, arm: Bounds | Trained | Likelihood | Iterative, seed: int) -> Unit:
+    def unit(self, arm: AnyArm, seed: int) -> Unit:
         """An arm on the data set of one seed, which seeds everything of the arm too."""
-        return Unit(self.data.model_copy(update={"seed": seed}), _seeded(arm, seed))
+        return Unit(self.data.model_copy(update={"seed": seed}), seeded(arm, seed))
+
+    def seeds(self, seeds: Iterable[int]) -> tuple[int, ...]:
+        """Those that it is measured with in a run with these."""
+        given = tuple(seeds)
+        return tuple(min(given) + trial for trial in self.trials) if self.trials else given
 
     def units(self, seeds: Iterable[int]) -> Iterator[Unit]:
         """All arms on all seeds."""
-        return (self.unit(arm, seed) for seed in seeds for arm in self.all_arms)
+        return (self.unit(arm, seed) for seed in self.seeds(seeds) for arm in self.all_arms)
 
 
 @dataclass(frozen=True)
@@ -229,16 +109,26 @@ class Scale:
         training_side: the same of a full training scan.
         visits: frames shown to a network in a training, all epochs together.
         lines_dose: photons a frame of the case `lines`.
+        probes: of the case `lines`.
         doses: photons a frame of the ladder.
-        network_n: photons per pixel at which the ladder has networks, and a rung.
+        ladder_n: photons per pixel of the ladder, the first that of most targets.
+        lsqml_n: those of them with LSQML; below it would show only noise.
         few_sides: sides of the few-data curve's training scans, without the full one.
+        twins: the few-data curve has networks from scratch at each size, and their supervised twins.
+        adapt: steps of adaptation to the scored scan.
         epochs: of LSQML.
-        lsqml_everywhere: on every rung of the ladder, or not where it would show only noise: below 1e3 photons a frame
-            and after the second of `network_n`.
         iterations: of maximum likelihood, at most.
-        draws: of noise, for the bias of networks along the ladder, and of maximum likelihood at the first `network_n`.
+        draws: of noise, for the bias of the pretrained network and of the hybrid at the first `ladder_n`.
+        robust_n: photons per pixel of the case `robust`.
+        robust_likelihood: maximum likelihood is shown there, too.
+        held_out: of each held-out probe and family.
+        collapse_side: side of the scans, and `collapse_visits` the frames shown, of the case `collapse`.
+        collapse_every: every trial at every dose, not one dose a trial.
         star_epochs: of LSQML on the halves of a measured scan.
-        network: of every network.
+        star_iterations: of maximum likelihood there.
+        network: of networks trained from scratch.
+        collapse_network: the same of the case `collapse`.
+        weights: hex sha256 of the pretrained bundle.
     """
 
     window: int = 64
@@ -246,17 +136,29 @@ class Scale:
     step_px: float = 10.0
     side: int = 12
     training_side: int = 20
-    visits: int = 1600
+    visits: int = 1200
     lines_dose: float = 1e9
-    doses: tuple[float, ...] = (1e2, 1e5, 1e9)
-    network_n: tuple[float, ...] = (300.0, 26.0, 7.9, 2.6)
-    few_sides: tuple[int, ...] = (8, 13)
-    epochs: int = 60
-    lsqml_everywhere: bool = False
+    probes: tuple[Literal["zone-plate", "disc", "diffuser"], ...] = ("zone-plate", "disc")
+    doses: tuple[float, ...] = (1e2, 1e9)
+    ladder_n: tuple[float, ...] = (300.0, 1e4, 26.0, 7.9, 2.6)
+    lsqml_n: tuple[float, ...] = (300.0, 26.0)
+    few_sides: tuple[int, ...] = (8,)
+    twins: bool = False
+    adapt: int = 15
+    epochs: int = 30
     iterations: int = 500
     draws: int = 8
+    robust_n: tuple[float, ...] = (300.0, 1e5)
+    robust_likelihood: bool = False
+    held_out: HeldOut = field(default_factory=HeldOut)
+    collapse_side: int = 5
+    collapse_visits: int = 300
+    collapse_every: bool = False
     star_epochs: int = 20
+    star_iterations: int = 200
     network: NetworkSettings = field(default_factory=NetworkSettings)
+    collapse_network: NetworkSettings = field(default_factory=lambda: NetworkSettings(size="tiny"))
+    weights: str = ""
 
     def data(self, **choices: Any) -> Simulated:
         """A scored scan of this size."""
@@ -266,16 +168,24 @@ class Scale:
     def trained(
         self,
         side: int | None = None,
-        gridsize: Literal[1, 2] = 2,
+        gridsize: Literal[1, 2, 7] = 2,
         supervision: Literal["photons", "object"] = "photons",
+        **choices: Any,
     ) -> Trained:
         """A network and its training; as many frames are shown however many there are."""
         side = side or self.training_side
         epochs = max(2, round(self.visits / side**2))
-        training = TrainingSettings(
-            gridsize=gridsize, supervision=supervision, epochs=epochs, batch_frames=8, validation="auto"
-        )
-        return Trained(side=side, network=self.network, training=training)
+        of = {"gridsize": gridsize, "supervision": supervision, "epochs": epochs}
+        how = {"batch_frames": 8, "validation": "auto"} if gridsize < 7 else {"validation": "photons"}
+        return Trained(side=side, training=TrainingSettings(**of, **how), **{"network": self.network, **choices})
+
+    def pretrained(self, **choices: Any) -> Pretrained:
+        """The packaged network."""
+        return Pretrained(weights=self.weights, **choices)
+
+    def hybrid(self, **choices: Any) -> Hybrid:
+        """The packaged network and at most ten steps of likelihood."""
+        return Hybrid(first=self.pretrained(), **choices)
 
     @property
     def likelihood(self) -> Likelihood:
@@ -288,6 +198,8 @@ class Scale:
         return Iterative(engine=IterativeSettings(epochs=self.epochs, fit_probe=False, threads=1))
 
 
+_TINY = NetworkSettings(width=4, levels=1, consistency_steps=1)
+
 _SCALES: dict[Size, Scale] = {
     "toy": Scale(
         window=32,
@@ -297,165 +209,273 @@ _SCALES: dict[Size, Scale] = {
         training_side=6,
         visits=72,
         doses=(1e4, 1e9),
-        network_n=(300.0, 26.0),
+        ladder_n=(300.0, 26.0),
+        lsqml_n=(300.0,),
         few_sides=(4,),
+        adapt=2,
         epochs=2,
         iterations=12,
         draws=2,
+        robust_n=(300.0,),
+        held_out=HeldOut(side=3, window=32, probes=2),
+        collapse_side=3,
+        collapse_visits=18,
         star_epochs=1,
-        network=NetworkSettings(width=4, levels=2, consistency_steps=1),
+        star_iterations=3,
+        network=_TINY,
+        collapse_network=_TINY,
     ),
     "small": Scale(),
     "full": Scale(
         side=20,
         training_side=45,
         visits=50_000,
+        probes=("zone-plate", "disc", "diffuser"),
         doses=tuple(10.0**power for power in range(2, 10)),
+        lsqml_n=(300.0, 1e4, 26.0, 7.9, 2.6),
         few_sides=(8, 11, 16, 23, 32),
+        twins=True,
+        adapt=100,
         epochs=200,
-        lsqml_everywhere=True,
         iterations=2000,
+        robust_likelihood=True,
+        held_out=HeldOut(side=16),
+        collapse_side=12,
+        collapse_visits=6000,
+        collapse_every=True,
         star_epochs=200,
+        collapse_network=NetworkSettings(),
     ),
 }
 
-_LSQML_FROM = 1e3  # photons a frame
-_EXACT_STEPS = 10  # of likelihood after a network, at the most (row 1)
+_REFINED_STEPS = 100  # of likelihood, where probe or positions are refined too
 _BLIND_STEP = 1.08  # of the ladder's step: 57 % linear overlap beside 60 %
 _WRONG = 0.1
+_WRONG_PX = 2.0
+_NOISE_PX = 1.0
+_ROOM_PX = 8  # for wrong positions
+_COLLAPSE_TRIALS = 10
+_LSQML_FROM = 1e3  # photons a frame
 
 
-def scale(size: Size) -> Scale:
-    """What a size means."""
-    return _SCALES[size]
+def scale(size: Size, window: int | None = None) -> Scale:
+    """What a size means, for frames of another N where one is given."""
+    return _SCALES[size] if window is None else _sized(_SCALES[size], window)
 
 
-def cases(size: Size, star: str | None = None, gpu: bool = False) -> tuple[Case, ...]:
+def _sized(of: Scale, window: int) -> Scale:
+    """The same with frames of N = `window` px; probes and steps grow alike."""
+    times = window / of.window
+    return replace(
+        of,
+        window=window,
+        diameter_px=times * of.diameter_px,
+        step_px=times * of.step_px,
+        held_out=of.held_out.model_copy(update={"window": window}),
+    )
+
+
+def cases(
+    size: Size,
+    star: str | None = None,
+    device: Literal["cpu", "cuda"] = "cpu",
+    *,
+    weights: str = "",
+    window: int | None = None,
+) -> tuple[Case, ...]:
     """Every case of a size.
 
     Args:
         size: how large.
         star: sha256 of a measured scan, where one is given.
-        gpu: there is one.
+        device: where networks and engines compute.
+        weights: sha256 of the pretrained bundle.
+        window: N [px]; the size's own when None.
     """
-    of = scale(size)
-    return (_lines(of), _ladder(of), _few_data(of), _blind(of), _star(of, star), _window_128(of, gpu))
+    of = replace(scale(size, window), weights=weights)
+    found = (
+        _lines(of),
+        _ladder(of),
+        _few_data(of),
+        _blind(of),
+        _robust(of),
+        _held_out(of),
+        _collapse(of),
+        _star(of, star, device),
+        _window_128(of, device),
+    )
+    return tuple(replace(case, conditions=tuple(_on(each, device) for each in case.conditions)) for case in found)
+
+
+def _on(condition: Condition, device: Literal["cpu", "cuda"]) -> Condition:
+    return replace(condition, arms=tuple(placed(arm, device) for arm in condition.arms))
 
 
 def _lines(of: Scale) -> Case:
-    """Three probes, with and without groups."""
-    arms = (of.lsqml, of.likelihood, of.trained(gridsize=1), of.trained())
-    probes: tuple[Literal["zone-plate", "disc", "diffuser"], ...] = ("zone-plate", "disc", "diffuser")
+    """Curved and flat probes; the whole scan as one, groups of four, and every frame apart."""
+    apart = tuple(of.pretrained(gridsize=gridsize) for gridsize in (2, 1))
+    arms = (of.lsqml, of.likelihood, of.pretrained(), *apart, of.hybrid())
     return Case(
         "lines",
-        "Lines, three probes, with and without groups",
-        tuple(Condition(probe, of.data(probe=probe, dose=of.lines_dose), arms) for probe in probes),
-        (("Network, C = 4", "Network, C = 1"), ("Network, C = 4", "LSQML")),
+        "Lines, curved and flat probes: the whole scan at once, groups of four, single frames",
+        tuple(Condition(probe, of.data(probe=probe, dose=of.lines_dose), arms) for probe in of.probes),
+        (("Pretrained", "Pretrained, C = 4"), ("Pretrained, C = 4", "Pretrained, C = 1"), ("Pretrained", "LSQML")),
     )
 
 
 def _ladder(of: Scale) -> Case:
-    """From too few photons to plenty; networks where a target asks."""
-    faint = () if of.lsqml_everywhere else of.network_n[2:]
-    rungs = [
-        Condition(
-            f"{dose:.0e} photons",
-            of.data(dose=dose),
-            (of.lsqml, of.likelihood) if of.lsqml_everywhere or dose >= _LSQML_FROM else (of.likelihood,),
-        )
-        for dose in of.doses
-    ]
-    network = of.trained().model_copy(update={"draws": of.draws})
-    for number, n in enumerate(of.network_n):
-        arms: list[Trained | Likelihood | Iterative] = [of.likelihood, network]
-        if n not in faint:
-            arms.append(of.lsqml)
+    """From too few photons to plenty."""
+    rungs = [Condition(f"{dose:.0e} photons", of.data(dose=dose), _rung(of, dose >= _LSQML_FROM)) for dose in of.doses]
+    for number, n in enumerate(of.ladder_n):
+        arms = _rung(of, n in of.lsqml_n)
+        if n <= of.ladder_n[0]:
+            arms += (of.pretrained(adapt=of.adapt),)
         if not number:
-            exact = LikelihoodSettings(iterations=_EXACT_STEPS)
-            arms[0] = of.likelihood.model_copy(update={"draws": of.draws})
-            arms += [
-                Likelihood(engine=exact, start=network, draws=of.draws),
-                Likelihood(engine=of.likelihood.engine, start=network),
-            ]
-        rungs.append(Condition(f"n = {n:g}", of.data(photons_per_pixel=n), tuple(arms)))
+            arms = (*map(_drawn(of.draws), arms), *_started(of))
+        rungs.append(Condition(f"n = {n:g}", of.data(photons_per_pixel=n), arms))
     return Case(
         "dose-ladder",
         "Dose ladder, known probe",
         tuple(rungs),
-        (("Network, C = 4", "ML"), ("Network +", "ML"), ("LSQML", "ML")),
+        (("Pretrained", "ML"), ("Hybrid", "ML"), ("LSQML", "ML"), (f"Pretrained + {of.adapt} ", "Pretrained")),
+    )
+
+
+def _rung(of: Scale, lsqml: bool) -> tuple[AnyArm, ...]:
+    return (of.likelihood, of.pretrained(), of.hybrid(), *((of.lsqml,) if lsqml else ()))
+
+
+def _drawn(draws: int) -> Any:
+    """Arms that are cheap to repeat, with noise draws; the others as they are."""
+
+    def drawn(arm: AnyArm) -> AnyArm:
+        cheap = isinstance(arm, Hybrid) or (isinstance(arm, Pretrained) and not arm.adapt)
+        return arm.model_copy(update={"draws": draws}) if cheap else arm
+
+    return drawn
+
+
+def _started(of: Scale) -> tuple[AnyArm, ...]:
+    """Iterations that begin with the network's image, beside those from flat."""
+    first, epochs = of.pretrained(), {share: max(1, of.epochs // share) for share in (5, 10)}
+    fewer = (of.lsqml.engine.model_copy(update={"epochs": each}) for each in sorted(set(epochs.values())))
+    return (
+        of.likelihood.model_copy(update={"start": first}),
+        *(Iterative(engine=engine, start=first) for engine in fewer),
     )
 
 
 def _few_data(of: Scale) -> Case:
-    """Self-supervised against supervised, by the size of the training scan."""
-    sides = (*of.few_sides, of.training_side)
-    arms = [of.trained(side, supervision=how) for side in sides for how in ("photons", "object")]
-    arms[-2] = arms[-2].model_copy(update={"draws": of.draws})  # the ladder's network
-    n = of.network_n[0]
-    pairs = tuple((f"Network, C = 4, {side**2} ", f"Supervised, C = 4, {side**2} ") for side in sides)
+    """A probe unlike those of pretraining: what is gained by training with it, by the frames there are."""
+    arms: list[AnyArm] = [of.pretrained(), of.pretrained(adapt=of.adapt)]
+    for side in (*of.few_sides, of.training_side):
+        arms.append(of.trained(side, gridsize=7, start="pretrained", weights=of.weights))
+        if of.twins or side == of.training_side:
+            arms.append(of.trained(side, gridsize=7))
+        if of.twins:
+            arms.append(of.trained(side, gridsize=7, supervision="object"))
+    n, full = of.ladder_n[0], of.training_side**2
     return Case(
         "few-data",
-        "Few training frames: self-supervised against its supervised twin",
-        (Condition(f"n = {n:g}", of.data(photons_per_pixel=n), tuple(arms)),),
-        pairs,
+        "A new probe, and few frames to train on",
+        (Condition(f"n = {n:g}", of.data(probe="veiled", photons_per_pixel=n), tuple(arms)),),
+        ((f"Pretrained, trained on {full} ", "Pretrained"), (f"Network, C = 49, {full} ", "Pretrained")),
     )
 
 
 def _blind(of: Scale) -> Case:
-    """The probe is given wrong, and refined."""
-    data = of.data(photons_per_pixel=of.network_n[0], probe_error=_WRONG, step_px=_BLIND_STEP * of.step_px)
-    lsqml = Iterative(engine=IterativeSettings(epochs=2 * of.epochs, fit_probe=True, threads=1))
-    engine = LikelihoodSettings(iterations=of.iterations, fit_probe=True)
-    arms = (lsqml, Likelihood(engine=engine))
-    return Case("blind-probe", f"Blind: the probe is given {_WRONG:.0%} wrong", (Condition("blind", data, arms),))
+    """Probe or positions are given wrong, and refined."""
+    n, step = of.ladder_n[0], _BLIND_STEP * of.step_px
+    wrong_probe = of.data(photons_per_pixel=n, probe_error=_WRONG, step_px=step, gauge="blind")
+    wrong_places = of.data(photons_per_pixel=n, position_error_px=_WRONG_PX, step_px=step, margin_px=_ROOM_PX)
+    steps = min(_REFINED_STEPS, of.iterations)
+    likelihood = RefineSettings().likelihood.model_copy(update={"iterations": steps, "fit_probe": True})
+    probe = (
+        Iterative(engine=IterativeSettings(epochs=2 * of.epochs, fit_probe=True, threads=1)),
+        Likelihood(engine=LikelihoodSettings(iterations=of.iterations, fit_probe=True)),
+        of.hybrid(refine=RefineSettings(likelihood=likelihood)),
+    )
+    positions = (
+        of.pretrained(),
+        of.likelihood,
+        Likelihood(engine=LikelihoodSettings(iterations=of.iterations, fit_positions=True)),
+    )
+    return Case(
+        "blind-probe",
+        f"The probe is given {_WRONG:.0%} wrong, or the positions {_WRONG_PX:g} px",
+        (Condition("blind", wrong_probe, probe), Condition("positions", wrong_places, positions)),
+    )
 
 
-def _star(of: Scale, sha256: str | None) -> Case:
+def _robust(of: Scale) -> Case:
+    """What goes wrong at a beamline, against the same scan without it."""
+    arms = (of.pretrained(), of.hybrid(), *((of.likelihood,) if of.robust_likelihood else ()))
+    conditions = []
+    for n in of.robust_n:
+        clean = of.data(photons_per_pixel=n, margin_px=_ROOM_PX, gauge="blind")
+        faulty = {f"{words or 'nothing wrong'}": {"fault": fault} for fault, words in FAULTS.items()}
+        faulty[f"positions wrong by {_NOISE_PX:g} px rms"] = {"position_error_px": _NOISE_PX}
+        conditions += [
+            Condition(f"n = {n:g}: {words}", clean.model_copy(update=changes), arms, limit=False)
+            for words, changes in faulty.items()
+        ]
+    return Case("robust", "When something is wrong, and no method is told", tuple(conditions))
+
+
+def _held_out(of: Scale) -> Case:
+    """One set of weights for all."""
+    conditions = (Condition("held-out probes", of.held_out, (of.pretrained(),)),)
+    title = "One set of weights: probes that no training set holds, every family of objects"
+    return Case("held-out-probes", title, conditions)
+
+
+def _collapse(of: Scale) -> Case:
+    """Short trainings, many seeds: does any end no better than flat?"""
+    epochs = max(2, round(of.collapse_visits / of.collapse_side**2))
+    training = of.trained(of.collapse_side, gridsize=7, network=of.collapse_network).training
+    arms = (
+        Trained(
+            side=of.collapse_side,
+            network=of.collapse_network,
+            training=training.model_copy(update={"epochs": epochs}),
+        ),
+        of.pretrained(adapt=max(2, of.adapt // 2)),
+    )
+    faults: tuple[Fault, ...] = ("defocus", "power")
+    wrong: list[tuple[float, Fault]] = [(n, "none") for n in of.ladder_n] + [(of.ladder_n[0], each) for each in faults]
+    conditions = []
+    for window in (of.window, 2 * of.window):
+        sized = _sized(of, window)
+        for number, (n, fault) in enumerate(wrong):
+            trials = range(_COLLAPSE_TRIALS) if of.collapse_every else range(number, _COLLAPSE_TRIALS, len(wrong))
+            if trials:
+                data = sized.data(photons_per_pixel=n, fault=fault, side=of.collapse_side)
+                label = f"N = {window}, n = {n:g}" + (f", {FAULTS[fault]}" if fault != "none" else "")
+                conditions.append(Condition(label, data, arms, limit=False, trials=tuple(trials)))
+    return Case("collapse", "Short trainings with few frames: does any end no better than flat?", tuple(conditions))
+
+
+def _star(of: Scale, sha256: str | None, device: Literal["cpu", "cuda"]) -> Case:
     """A measured scan against itself."""
     title = "Measured scan, its photons thinned into halves"
     if sha256 is None:
         return Case("measured-scan", title, (), absent="no measured scan was given (--scan)")
-    engine = IterativeSettings(epochs=of.star_epochs, fit_probe=True, threads=1)
-    return Case("measured-scan", title, (Condition("halves", Measured(sha256=sha256), (Iterative(engine=engine),)),))
+    data = Measured(sha256=sha256, probe_epochs=of.star_epochs, device=device)
+    iterations = LikelihoodSettings(iterations=of.star_iterations, precision="single", tolerance=0)
+    arms = (
+        Iterative(engine=IterativeSettings(epochs=of.star_epochs, fit_probe=True, threads=1)),
+        of.pretrained(),
+        of.hybrid(),
+        Likelihood(engine=iterations),
+    )
+    return Case("measured-scan", title, (Condition("halves", data, arms),))
 
 
-def _window_128(of: Scale, gpu: bool) -> Case:
-    """Larger frames, on a GPU."""
-    title = "Lines, N = 128, curved probe"
-    if not gpu:
-        return Case("window-128", title, (), absent="no GPU on this machine")
-    data = of.data(window=128, diameter_px=52.0, step_px=2 * of.step_px, dose=1e5, side=45)
-    network = of.trained(45)
-    longer = network.training.model_copy(update={"epochs": 25, "device": "cuda"})
-    lsqml = Iterative(engine=IterativeSettings(epochs=100, fit_probe=False, device="cuda", threads=1))
-    arms = (lsqml, network.model_copy(update={"training": longer}))
-    return Case("window-128", title, (Condition("zone-plate", data, arms),))
-
-
-_PASSES_BLIND = 150
-
-
-def _passes(data: Simulated) -> int:
-    """About how often maximum likelihood passes over all frames: more photons, more digits to find."""
-    return 250 if (data.dose or 0) > 1e6 else 70
-
-
-def _visits(arm: Trained) -> float:
-    return arm.training.epochs * arm.side**2
-
-
-def _seeded(arm: Any, seed: int) -> Any:
-    """The arm with that seed in it, wherever it takes one."""
-    changes: dict[str, Any] = {}
-    if isinstance(arm, Trained):
-        changes["training"] = arm.training.model_copy(update={"seed": seed})
-    elif isinstance(arm, Iterative):
-        changes["engine"] = arm.engine.model_copy(update={"seed": seed})
-    elif isinstance(arm, Likelihood) and arm.start is not None:
-        changes["start"] = _seeded(arm.start, seed)
-    return arm.model_copy(update=changes)
-
-
-def digest(value: Any) -> str:
-    """Hex sha256 of JSON-ready values, cut to what a file name bears."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:20]
+def _window_128(of: Scale, device: Literal["cpu", "cuda"]) -> Case:
+    """Larger frames and more of them, on a GPU."""
+    title = "Lines, N = 128, imperfect optics"
+    if device == "cpu":
+        return Case("window-128", title, (), absent="it is for a GPU (--device cuda)")
+    data = _sized(of, 128).data(probe="aberrated", dose=1e5, side=45)
+    lsqml = Iterative(engine=IterativeSettings(epochs=100, fit_probe=False, threads=1))
+    return Case("window-128", title, (Condition("aberrated", data, (lsqml, of.pretrained(), of.hybrid())),))

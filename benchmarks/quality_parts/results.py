@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from benchmarks.quality_parts.cases import Bounds, Case, Condition, Iterative, Likelihood, Trained
+from benchmarks.quality_parts.arms import AnyArm
+from benchmarks.quality_parts.cases import Case, Condition
 from foldlight.compare.paired import number, spread
 
-__all__ = ["AnyArm", "Findings"]
-
-AnyArm = Bounds | Trained | Likelihood | Iterative
+__all__ = ["Findings"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,8 @@ class Findings:
     def facts(self, condition: Condition, arm: AnyArm | None = None) -> list[dict[str, Any]]:
         """What the units of an arm tell beside their numbers, one each seed; of the bounds when none is given."""
         arm = arm or condition.all_arms[0]
-        found = (self.units.get(condition.unit(arm, seed).key(self.code)) for seed in self.seeds)
+        seeds = condition.seeds(self.seeds)
+        found = (self.units.get(condition.unit(arm, seed).key(self.code)) for seed in seeds)
         return [dict(unit["facts"]) for unit in found if unit]
 
     def numbers(self, condition: Condition, arm: AnyArm, name: str) -> dict[int, float]:
@@ -50,7 +50,7 @@ class Findings:
         Beside the columns of a unit: `eta`, `over_limit` (error over the dose limit's) and `over_bayes`.
         """
         found = {}
-        for seed in self.seeds:
+        for seed in condition.seeds(self.seeds):
             unit = self.units.get(condition.unit(arm, seed).key(self.code))
             bounds = self.units.get(condition.unit(condition.all_arms[0], seed).key(self.code))
             value = None if unit is None else number(_value(unit, bounds, name))

@@ -4,17 +4,18 @@ import hashlib
 import importlib.util
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 from pydantic import Field
 
-from benchmarks.quality_parts.cases import Case, Measured, Unit, cases, digest
+from benchmarks.quality_parts.arms import Measured, Unit, digest
+from benchmarks.quality_parts.cases import Case, cases
 from benchmarks.quality_parts.page import page
 from benchmarks.quality_parts.pictures import write_pictures
 from benchmarks.quality_parts.results import Findings
@@ -56,7 +57,7 @@ class QualitySettings(Settings):
     """What to measure, how large, how often."""
 
     size: Size = "small"
-    """`small` for two free cores and under 20 minutes; `full` for hours and more seeds; `toy` only shows that
+    """`small` for 25 minutes on one free core; `full` for hours and more seeds, best on a GPU; `toy` only shows that
     everything runs, its numbers mean nothing."""
     only: tuple[str, ...] = ()
     """Cases to measure; all of them when none is named. The others are still shown where they were measured before."""
@@ -68,6 +69,12 @@ class QualitySettings(Settings):
     """Folder for tables, pictures, and the results of each unit."""
     scan: Path | None = None
     """A measured scan for the case `measured-scan`."""
+    weights: Path | None = None
+    """The pretrained bundle; the package's own when not given."""
+    window: Literal[32, 64, 128, 256] | None = None
+    """N [px], when not the size's own, 64; probes and steps grow alike."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where networks and engines compute; limits and scores are always found on the CPU."""
     fresh: bool = False
     """Measure again what was measured before."""
     workers: int = Field(default=2, ge=1)
@@ -85,6 +92,8 @@ class Plan:
         seeds: of the data sets.
         code: digest of the code that makes the numbers.
         units: by key, those of the chosen cases.
+        jobs_of: name by key: units of one name are measured in one process.
+        weights: the pretrained bundle.
         reused: keys of those that were measured before.
     """
 
@@ -92,16 +101,18 @@ class Plan:
     seeds: tuple[int, ...]
     code: str
     units: dict[str, Unit]
+    jobs_of: dict[str, str]
+    weights: Path
     reused: frozenset[str] = field(default_factory=frozenset)
 
     @property
     def jobs(self) -> list[dict[str, Unit]]:
-        """Units left to measure, together where they share their data, the longest first."""
-        by_data: dict[str, dict[str, Unit]] = {}
+        """Units left to measure, a case and seed together, the longest first."""
+        named: dict[str, dict[str, Unit]] = {}
         for key, unit in self.units.items():
             if key not in self.reused:
-                by_data.setdefault(digest(unit.data.plain()), {})[key] = unit
-        return sorted(by_data.values(), key=_job_seconds, reverse=True)
+                named.setdefault(self.jobs_of[key], {})[key] = unit
+        return sorted(named.values(), key=_job_seconds, reverse=True)
 
     def seconds(self, workers: int) -> float:
         """About how long the jobs take on free cores."""
@@ -113,27 +124,39 @@ def planned(settings: QualitySettings) -> Plan:
     """The plan of a run.
 
     Raises:
-        SettingsError: a case is not known, or there is no such scan.
+        SettingsError: a case is not known, there is no such scan or bundle, or no GPU.
     """
-    if settings.scan is not None and not settings.scan.is_file():
-        raise SettingsError(f"scan: expected a file, got {settings.scan}")
+    from foldlight.bundle import PRETRAINED  # torch: not for whoever asks for help
+
+    for name, path in (("scan", settings.scan), ("weights", settings.weights)):
+        if path is not None and not path.is_file():
+            raise SettingsError(f"{name}: expected a file, got {path}")
+    if settings.device == "cuda" and not _gpu():
+        raise SettingsError("device = cuda: expected a GPU that torch can use, found none; use cpu")
     star = None if settings.scan is None else sha256_file(settings.scan)
-    every = cases(settings.size, star, _gpu())
+    weights = settings.weights or PRETRAINED
+    known = sha256_file(weights) if weights.is_file() else ""
+    every = cases(settings.size, star, settings.device, weights=known, window=settings.window)
     names = [case.name for case in every]
     if unknown := [name for name in settings.only if name not in names]:
         raise SettingsError(f"only: expected some of {', '.join(names)}; got {unknown[0]!r}")
     seeds = tuple(range(settings.seed, settings.seed + (settings.seeds or _SEEDS[settings.size])))
     code = code_digest()
     chosen = [case for case in every if not settings.only or case.name in settings.only]
-    found = (unit for case in chosen for condition in case.conditions for unit in condition.units(seeds))
-    units = {unit.key(code): unit for unit in found}
+    units: dict[str, Unit] = {}
+    jobs_of: dict[str, str] = {}
+    for case in chosen:
+        for unit in (unit for condition in case.conditions for unit in condition.units(seeds)):
+            key = unit.key(code)
+            units[key] = unit
+            jobs_of.setdefault(key, f"{case.name}, seed {unit.data.seed}")
     folder = _folder(settings)
     reused = set() if settings.fresh else {key for key in units if _read(folder / f"{key}.json")}
-    return Plan(every, seeds, code, units, frozenset(reused))
+    return Plan(every, seeds, code, units, jobs_of, weights, frozenset(reused))
 
 
 def run_quality(settings: QualitySettings, say: Callable[..., None], show: bool = False) -> Findings:
-    """Measure what is missing; leave `quality.json`, `quality.md` and two pictures, rewritten after each data set.
+    """Measure what is missing; leave `quality.json`, `quality.md` and two pictures, rewritten after each process.
 
     A unit that fails has its reason in the table, and the others are measured all the same.
 
@@ -156,11 +179,11 @@ def run_quality(settings: QualitySettings, say: Callable[..., None], show: bool 
     total = sum(map(_job_seconds, plan.jobs))
     done = 0.0
     with progress_bar("quality", max(total, 1.0), show) as advance:
-        advance(0, f"{len(plan.jobs)} data sets")
-        for job, reasons in _measured(plan.jobs, settings, plan.code):
+        advance(0, f"{len(plan.jobs)} processes")
+        for job, reasons in _measured(plan, settings):
             failed |= reasons
             done += _job_seconds(job)
-            advance(done, _job_name(job))
+            advance(done, plan.jobs_of[next(iter(job))])
             _publish(settings, plan, provenance.after(time.monotonic() - began), failed)
     findings = _publish(settings, plan, provenance.after(time.monotonic() - began), failed)
     say(*(f"failed: {name}: {reason}" for name, reason in findings.failed.items()))
@@ -182,14 +205,12 @@ def code_digest() -> str:
     return digest({"files": state.hexdigest(), "versions": versions()})
 
 
-def _measured(
-    jobs: Sequence[dict[str, Unit]], settings: QualitySettings, code: str
-) -> "Sequence[tuple[dict[str, Unit], dict[str, str]]] | Any":
+def _measured(plan: Plan, settings: QualitySettings) -> Iterator[tuple[dict[str, Unit], dict[str, str]]]:
     """Each job as it ends, and why some of its units have no numbers."""
     pool = ThreadPoolExecutor(settings.workers)
     try:
         running: dict[Future[dict[str, str]], dict[str, Unit]] = {
-            pool.submit(_measure, job, settings, code): job for job in jobs
+            pool.submit(_measure, job, settings, plan): job for job in plan.jobs
         }
         while running:
             ended, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -204,25 +225,29 @@ def _measured(
         pool.shutdown()
 
 
-def _measure(job: dict[str, Unit], settings: QualitySettings, code: str) -> dict[str, str]:
-    """Run the units of a data set in a process; reasons by key of those that failed."""
+def _measure(job: dict[str, Unit], settings: QualitySettings, plan: Plan) -> dict[str, str]:
+    """Run the units of a job in a process; reasons by key of those that failed."""
     folder = _folder(settings)
-    data = next(iter(job.values())).data
-    for key in job:
+    parts: dict[str, dict[str, Any]] = {}
+    for key, unit in job.items():
         (folder / f"{key}.json").unlink(missing_ok=True)
+        data = unit.data.plain()
+        parts.setdefault(digest(data), {"data": data, "arms": {}})["arms"][key] = unit.arm.plain()
+    measured = any(isinstance(unit.data, Measured) for unit in job.values())
+    name = plan.jobs_of[next(iter(job))]
     done = run_job(
         Job(
-            function="benchmarks.quality_parts.measure:measure_all",
+            function="benchmarks.quality_parts.measure:measure_several",
             arguments={
-                "data": data.plain(),
-                "arms": {key: unit.arm.plain() for key, unit in job.items()},
+                "parts": list(parts.values()),
                 "folder": str(folder.resolve()),
-                "code": code,
-                "scan": str(settings.scan) if isinstance(data, Measured) else None,
+                "code": plan.code,
+                "scan": str(settings.scan) if measured else None,
+                "weights": str(plan.weights.resolve()),
             },
             inputs={},
             outputs={},
-            log_path=folder / "logs" / f"{digest(data.plain())}.log",
+            log_path=folder / "logs" / f"{name.replace(', ', ' ').replace(' ', '-')}.log",
             time_limit_s=max(_LEAST_LIMIT_S, _PATIENCE * _job_seconds(job)),
             threads=1,
         )
@@ -262,7 +287,7 @@ def _findings(plan: Plan, settings: QualitySettings, failed: dict[str, str]) -> 
         for unit in condition.units(plan.seeds)
     }
     units = {key: found for key in every if (found := _read(folder / f"{key}.json"))}
-    reasons = {f"{every[key].arm.name}, seed {every[key].data.seed}, {key}": why for key, why in failed.items()}
+    reasons = {f"{plan.jobs_of[key]}, {every[key].arm.name}, {key}": why for key, why in failed.items()}
     return Findings(plan.cases, plan.seeds, plan.code, units, reasons)
 
 
@@ -276,6 +301,10 @@ def _provenance(settings: QualitySettings, plan: Plan) -> Provenance:
     words = ["--size", settings.size, "--seeds", str(len(plan.seeds)), "--seed", str(settings.seed)]
     words += ["--only", *settings.only] if settings.only else []
     words += ["--scan", settings.scan.name] if settings.scan else []
+    words += ["--weights", settings.weights.name] if settings.weights else []
+    words += ["--window", str(settings.window)] if settings.window else []
+    words += ["--device", settings.device] if settings.device != "cpu" else []
+    told["weights"] = {"name": plan.weights.name, "sha256": sha256_file(plan.weights) if plan.weights.is_file() else ""}
     told["scan"] = None if settings.scan is None else {"name": settings.scan.name, "sha256": sha256_file(settings.scan)}
     command = shlex.join(["python", "-m", "benchmarks.quality", *words])
     return replace(Provenance.now("quality", told), command=command)
@@ -291,8 +320,11 @@ def _announced(plan: Plan, settings: QualitySettings) -> list[str]:
         minutes = sum(unit.estimated_s for unit in left) / 60
         lines.append(f"{case.name:<14} {told}" + (f", about {minutes:.1f} core-minutes" if left else ""))
     minutes = plan.seconds(settings.workers) / 60
-    words = f"in all: {len(plan.jobs)} data sets, about {minutes:.0f} minutes with {settings.workers} processes"
-    return [*lines, f"{words}; units that cases share are measured once"]
+    at_once = f"{settings.workers} process{'es' if settings.workers > 1 else ''} at a time"
+    words = f"in all: {len(plan.jobs)} processes, about {minutes:.0f} minutes with {at_once}"
+    words += "; units that cases share are measured once"
+    lacking = [] if plan.weights.is_file() else [f"no weights at {plan.weights}: what needs them will fail"]
+    return [*lines, words, *lacking]
 
 
 def _folder(settings: QualitySettings) -> Path:
@@ -301,14 +333,6 @@ def _folder(settings: QualitySettings) -> Path:
 
 def _job_seconds(job: dict[str, Unit]) -> float:
     return _START_S + sum(unit.estimated_s for unit in job.values())
-
-
-def _job_name(job: dict[str, Unit]) -> str:
-    data = next(iter(job.values())).data
-    if isinstance(data, Measured):
-        return f"measured scan, seed {data.seed}"
-    light = f"{data.dose:.0e} photons" if data.dose else f"n = {data.photons_per_pixel:g}"
-    return f"{data.probe}, {light}, seed {data.seed}"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -1,12 +1,15 @@
 """Memory of a big scan: does it grow with the number of frames, or does the scan stream?
 
-A process of its own reads the scan and trains, another reads it and reconstructs; their private memory is sampled.
-Pages of the mapped file are the system's to take back, and count only in the resident peak that is told beside.
+A process of its own reads the scan and trains, another reads it and reconstructs, a third reconstructs frames that are
+simulated when read and lie nowhere; their private memory is sampled. Pages of the mapped file are the system's to take
+back, and count only in the resident peak that is told beside.
 """
 
+import math
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +23,12 @@ from benchmarks.suite import Setup
 from foldlight.core.errors import EngineError
 from foldlight.io.npz import Blocks, write_npz
 from foldlight.optics.probes import normalised, zone_plate
+from foldlight.scan import place_on_canvas
+from foldlight.simulate.objects import make_object
 from foldlight.simulate.trajectories import jittered_raster
 from foldlight.study.jobs import Job, run_job
 
-__all__ = ["measure", "reconstruct", "train"]
+__all__ = ["measure", "reconstruct", "stream", "train"]
 
 _TARGET = Target("1 M frames of 128 px: peak < 2 GB beside the batch", 2.0, "at most")
 _BATCH = 32  # frames of a training step
@@ -33,6 +38,9 @@ _PHOTONS = 2000.0  # a frame
 _DISTINCT = 256  # frames that are repeated to the number wanted
 _POLL_S = 0.02
 _STAGES = {"train": "training, one epoch of a few groups", "reconstruct": "reconstruction, all frames"}
+_STREAM = "reconstruction of frames simulated when read"
+_OBJECT_PX = 512  # side of the object that is repeated under a streamed scan of any size
+_CANVAS_BYTES = 8 + 8 + 4 + 8 + 4 + 4  # truth, sum, weight, object, light, and light of one block: an object pixel
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,11 @@ class _Big:
 
 def measure(setup: Setup) -> Sequence[Result]:
     """Peak private memory on a big scan and on a quarter of it, and how much of each further frame stays in memory."""
+    return [*_mapped(setup), _streamed(setup)]
+
+
+def _mapped(setup: Setup) -> list[Result]:
+    """Both stages on scans that lie on disk, where there is room for them."""
     frames, side = setup.pick(400, 20_000, _MOST), setup.pick(16, 64, 128)
     need = 2 * 1.3 * frames * side**2
     with tempfile.TemporaryDirectory() as name:
@@ -69,10 +82,10 @@ def train(path: str, seed: int) -> dict[str, Any]:
     from foldlight.train.fit import fit
     from foldlight.train.settings import TrainingSettings
 
-    settings = TrainingSettings(epochs=1, groups=_BATCH, guard_px=0.0, seed=seed)
+    settings = TrainingSettings(epochs=1, groups=_BATCH, gridsize=2, guard_px=0.0, seed=seed)
     with _Sampled() as memory, tempfile.TemporaryDirectory() as folder:
         scan = _read(path)
-        network = NetworkSettings(width=4, levels=1, consistency_steps=0)
+        network = NetworkSettings(kind="lifted", width=4, levels=1, consistency_steps=0)
         fit(scan, network, settings, Path(folder), progress=False, keep_collapsed=True)
     return memory.told()
 
@@ -84,7 +97,7 @@ def reconstruct(path: str, seed: int) -> dict[str, Any]:
     from foldlight.networks.settings import NetworkSettings
     from foldlight.reconstruct.neural import NeuralReconstructor
 
-    settings = NetworkSettings(width=4, levels=1, consistency_steps=0)
+    settings = NetworkSettings(kind="lifted", width=4, levels=1, consistency_steps=0)
     with _Sampled() as memory:
         scan = _read(path)
         weights = {name: value.numpy() for name, value in build(settings, scan.window, seed).state_dict().items()}
@@ -92,9 +105,73 @@ def reconstruct(path: str, seed: int) -> dict[str, Any]:
     return memory.told()
 
 
+def stream(frames: int, side: int, seed: int) -> dict[str, Any]:
+    """A stage: one pass of the smallest network over frames that are simulated when they are read, and stitching."""
+    from foldlight.bundle import Model
+    from foldlight.networks.generators import build
+    from foldlight.networks.settings import NetworkSettings
+    from foldlight.reconstruct.neural import NeuralReconstructor
+    from foldlight.simulate.lazily import acquire_lazily
+
+    settings = NetworkSettings(kind="lifted", width=4, levels=1, consistency_steps=0)
+    weights = {name: value.numpy() for name, value in build(settings, (side, side), seed).state_dict().items()}
+    with _Sampled() as memory:
+        began = time.perf_counter()
+        scan = acquire_lazily(*_streamable(frames, side, seed), _PHOTONS, seed)
+        NeuralReconstructor(Model(settings, (side, side), 1, weights), progress=False).reconstruct(scan)
+        seconds = time.perf_counter() - began
+    return {
+        **memory.told(),
+        "seconds": seconds,
+        "frames": len(scan),
+        "canvas_bytes": _CANVAS_BYTES * math.prod(scan.canvas),
+    }
+
+
+def _streamable(frames: int, side: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Object, probe and positions of a scan of about so many frames; the object repeats."""
+    extent = _STEP_PX * np.sqrt(frames)
+    positions = jittered_raster(frames, ((0, 0), (extent, extent)), np.random.default_rng(seed))
+    placed, canvas = place_on_canvas(positions, (side, side))
+    motif = make_object("lines", (_OBJECT_PX, _OBJECT_PX), np.random.default_rng(seed)).astype(np.complex64)
+    times = [-(-extent // _OBJECT_PX) for extent in canvas]
+    return np.tile(motif, times)[: canvas[0], : canvas[1]], zone_plate((side, side), 0.4 * side), placed
+
+
+def _streamed(setup: Setup) -> Result:
+    """Peak private memory of a streamed scan, and how much more a frame asks for than on a quarter of it."""
+    wanted, side = setup.pick(400, 50_000, _MOST), setup.pick(16, 64, 128)
+    large, small = (
+        _run("stream", {"frames": frames, "side": side, "seed": setup.seed}) for frames in (wanted, wanted // 4)
+    )
+    peak = series("GB", [large["peak"] / 1e9])
+    canvas = series("GB", [(large["before"] + large["canvas_bytes"]) / 1e9])
+    more = large["frames"] - small["frames"]
+    growth = (large["peak"] - small["peak"] - large["canvas_bytes"] + small["canvas_bytes"]) / more
+    return Result(
+        "memory",
+        f"{_STREAM}: peak private memory",
+        peak,
+        (ratio("libraries and the arrays of the canvas", "limit", peak, canvas),),
+        _TARGET,
+        reason="" if wanted >= _MOST else f"measured on {large['frames']} frames of {side} px, not on 1 M of 128 px",
+        note=f"each further frame takes {growth:.3g} bytes beside the canvas, where its photons alone are"
+        f" {4 * side**2}; {large['frames'] / large['seconds']:.0f} frames a second, each simulated twice",
+        facts={
+            "frames": large["frames"],
+            "window_px": side,
+            "after_imports_gb": large["before"] / 1e9,
+            "canvas_gb": large["canvas_bytes"] / 1e9,
+            "resident_peak_gb": large["resident"] / 1e9,
+            "growth_bytes_per_frame": growth,
+            "seconds": large["seconds"],
+        },
+    )
+
+
 def _stage(stage: str, big: _Big, quarter: _Big, setup: Setup) -> Result:
     """One stage's memory; once, since memory repeats far better than time does."""
-    large, small = (_run(stage, scan, setup.seed) for scan in (big, quarter))
+    large, small = (_run(stage, {"path": str(scan.path), "seed": setup.seed}) for scan in (big, quarter))
     peak = series("GB", [large["peak"] / 1e9])
     growth = (large["peak"] - small["peak"]) / 1e9 / (big.gigabytes - quarter.gigabytes)
     whole = 2 * _MOST * 128**2 / 1e9
@@ -125,13 +202,13 @@ def _stage(stage: str, big: _Big, quarter: _Big, setup: Setup) -> Result:
     )
 
 
-def _run(stage: str, scan: _Big, seed: int) -> dict[str, Any]:
+def _run(stage: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """What a stage tells, from a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        arguments = {"path": str(scan.path), "seed": seed}
         log = Path(folder) / "stage.log"
         done = run_job(Job(f"{__name__}:{stage}", arguments, inputs={}, outputs={}, log_path=log, threads=1))
     if done.outcome.error:
-        raise EngineError(f"memory, {stage} on {scan.frames} frames: {done.outcome.error}")
+        raise EngineError(f"memory, {stage} of {arguments}: {done.outcome.error}")
     return done.returned
 
 

@@ -16,18 +16,30 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
-from torch import nn
 
 from foldlight.core.errors import BundleError, FoldlightError
 from foldlight.core.files import replacing
-from foldlight.core.provenance import sha256_file, versions
-from foldlight.networks.generators import build
+from foldlight.core.provenance import sha256_arrays, sha256_file, versions
+from foldlight.networks.generators import PatchNetwork, build
 from foldlight.networks.settings import NetworkSettings
+from foldlight.networks.unrolled import UnrolledNetwork
 
-__all__ = ["SCHEMA", "Model", "read_bundle", "write_bundle"]
+__all__ = [
+    "BUNDLE_NAME",
+    "PRETRAINED",
+    "SCHEMA",
+    "Model",
+    "pretrained",
+    "read_bundle",
+    "starting_model",
+    "write_bundle",
+]
 
 SCHEMA = 1
+BUNDLE_NAME = "wts.h5.zip"
+PRETRAINED = Path(__file__).parent / "pretrained" / BUNDLE_NAME
 _MEMBERS = ("MANIFEST.json", "config.json", "wts.h5")
+_SMALL_GROUP = 4  # frames: larger groups are regions, and a scan is the largest
 _LIMIT_BYTES = 2**30  # a member that claims more is not one of ours
 _UNITS = {"frames": "photon", "probe": "sqrt(photon)", "positions": "object px", "patches": "transmission"}
 
@@ -55,7 +67,22 @@ class Model:
         """What the network learned from: `photons`, or `object` where it was shown the truth."""
         return str(self.training.get("settings", {}).get("supervision", "photons"))
 
-    def module(self, device: str = "cpu") -> nn.Module:
+    @property
+    def regional(self) -> bool:
+        """Takes the whole scan as one region, whatever its size."""
+        return self.network.kind == "unrolled" and self.group_size > _SMALL_GROUP
+
+    def fits(self, window: tuple[int, int]) -> bool:
+        """Frames of this size can be reconstructed."""
+        return self.network.kind == "unrolled" or window == self.window
+
+    def digest(self) -> str:
+        """Of the weights and what they are weights of."""
+        names = sorted(self.weights)
+        text = json.dumps([self.network.plain(), names], sort_keys=True)
+        return sha256((text + sha256_arrays(*(self.weights[name] for name in names))).encode()).hexdigest()
+
+    def module(self, device: str = "cpu") -> PatchNetwork | UnrolledNetwork:
         """The network, ready to evaluate.
 
         Raises:
@@ -69,6 +96,35 @@ class Model:
             raise BundleError(f"weights: expected those of {self.network!r}, got other names or shapes: {odd[0]}")
         module.load_state_dict({name: torch.from_numpy(value) for name, value in self.weights.items()})
         return module.to(device).eval()
+
+
+def pretrained() -> Model:
+    """The network that comes with the package, for scans it has never seen; `foldlight pretrain` makes it.
+
+    Raises:
+        BundleError: the package was built without it, or it was changed.
+    """
+    return read_bundle(PRETRAINED)
+
+
+def starting_model(start: str | None, network: NetworkSettings) -> Model | None:
+    """The model whose weights a training begins with, or None for weights drawn from the seed.
+
+    Args:
+        start: `pretrained`, `scratch`, the path of a bundle or of the folder it lies in; None: the package's weights if
+            they are of this network.
+        network: what is trained.
+
+    Raises:
+        BundleError: the model can't be used.
+    """
+    if start == "scratch":
+        return None
+    if start in {None, "pretrained"}:
+        model = pretrained()
+        return model if start or model.network.plain() == network.plain() else None
+    path = Path(start)
+    return read_bundle(path / BUNDLE_NAME if path.is_dir() else path)
 
 
 def write_bundle(path: Path, model: Model) -> str:
@@ -171,12 +227,14 @@ def _read_weights(data: bytes) -> dict[str, np.ndarray]:
 
 def _compare_forward(model: Model, reloaded: Model) -> None:
     height, width = model.window
-    photons = torch.arange(height * width, dtype=torch.float32).reshape(1, height, width) % 7
-    probes = torch.polar(torch.ones(1, height, width), photons)[:, None]
+    photons = torch.arange(height * width, dtype=torch.float32).reshape(1, 1, height, width) % 7
+    probes = torch.polar(torch.ones_like(photons), photons)[:, :, None]
+    places, mask = torch.tensor([[[height / 2, width / 2]]]).floor(), torch.ones(height, width, dtype=torch.bool)
     with torch.inference_mode():
-        same = torch.equal(model.module()(photons, probes), reloaded.module()(photons, probes))
+        found = [one.module().objects(photons, places, probes, mask, model.window) for one in (model, reloaded)]
+        same = torch.equal(*found)
     if not same:
-        raise BundleError("bundle: expected the reloaded network to give the same patch, got another; it was not kept")
+        raise BundleError("bundle: expected the reloaded network to give the same object, got another; it was not kept")
 
 
 def _json_bytes(value: Any) -> bytes:

@@ -5,21 +5,98 @@ pixels and name the object coordinate under the window's centre pixel `N // 2`. 
 form; nothing after them sees another one. Source: docs/physics.md, frames and units.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from foldlight.core.errors import DataError
 from foldlight.core.provenance import sha256_arrays
 
-__all__ = ["Frames", "Scan", "place_on_canvas"]
+__all__ = ["Frames", "LazyFrames", "Scan", "Stored", "place_on_canvas"]
 
 _BLOCK_PIXELS = 2**22  # 16 MiB of float32 at a time
+_COPIED_BYTES = 2**28  # the most that a selection of mapped frames copies into memory
 
 Index = int | slice | Sequence[int] | np.ndarray
+
+
+@runtime_checkable
+class Stored(Protocol):
+    """Frames (n, y, x) that are read by index: an array, a memory-mapped file, or `LazyFrames`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, y, x)."""
+        ...
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, 3."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the stored values."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class LazyFrames:
+    """Frames that are made whenever they are read, behind the face of an array; none is kept.
+
+    Attributes:
+        make: turns the numbers (k,) int64 of frames into these frames (k, y, x). A frame must depend on its number
+            alone, so that it is the same in every block that it is read with (`core.seeds.numbered`); loaders call it
+            from several threads.
+        numbers: (n,) int64 number of each frame.
+        window: (height, width) of a frame [px].
+        dtype: of the values that `make` returns.
+        recipe: text that determines what `make` returns, so that a digest need not read the frames; none when empty.
+
+    Raises:
+        DataError: on reading, when `make` returns another shape.
+    """
+
+    make: Callable[[np.ndarray], np.ndarray]
+    numbers: np.ndarray
+    window: tuple[int, int]
+    dtype: np.dtype
+    recipe: str = ""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n, y, x)."""
+        return (len(self.numbers), *self.window)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return 3
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: Index) -> np.ndarray:
+        """Frames by index, made now."""
+        numbers = self.numbers[index]
+        made = self.make(np.atleast_1d(numbers))
+        if made.shape != (numbers.size, *self.window):
+            raise DataError(
+                f"lazy frames: expected {(numbers.size, *self.window)} for {numbers.size} numbers, got {made.shape};"
+                " correct what makes them"
+            )
+        return made if numbers.ndim else made[0]
+
+    def select(self, index: Index) -> "LazyFrames":
+        """Some of the frames; they keep their numbers, and none is made."""
+        return replace(self, numbers=self.numbers[index])
 
 
 @dataclass(frozen=True)
@@ -27,14 +104,14 @@ class Frames:
     """Diffraction frames as they are stored, turned into photons when read.
 
     Attributes:
-        stored: (n, y, x) counts or amplitudes, in memory or memory-mapped.
+        stored: (n, y, x) counts or amplitudes: in memory, memory-mapped, or made when read (`LazyFrames`).
         amplitude: the stored values are amplitudes, so photons are `(value * scale) ** 2`.
         scale: factor on the stored values, before squaring when they are amplitudes.
         corner: zero frequency is stored at `[0, 0]`.
         whole: photons are whole numbers; rounding removes what float32 amplitudes lost.
     """
 
-    stored: np.ndarray
+    stored: Stored
     amplitude: bool = False
     scale: float = 1.0
     corner: bool = False
@@ -62,21 +139,61 @@ class Frames:
         n, height, width = self.stored.shape
         return n, height, width
 
+    @property
+    def in_memory(self) -> bool:
+        """The frames lie in memory as they are, neither mapped from a file nor made when read."""
+        return isinstance(self.stored, np.ndarray) and not isinstance(self.stored, np.memmap)
+
+    def blocks(self) -> Iterator[slice]:
+        """Slices of a few frames, in order, that cover all of them."""
+        n, height, width = self.shape
+        block = max(1, _BLOCK_PIXELS // (height * width))
+        return (slice(start, min(start + block, n)) for start in range(0, n, block))
+
     def map(self, function: Callable[[np.ndarray], np.ndarray]) -> list[np.ndarray]:
         """`function` of each block of frames in turn, so that a memory-mapped scan is never loaded whole."""
+        return [function(self[block]) for block in self.blocks()]
+
+    def select(self, index: Index) -> "Frames":
+        """Some of the frames. Large selections of mapped frames, and lazy ones, are looked up when read, not copied."""
+        if isinstance(self.stored, LazyFrames):
+            return replace(self, stored=self.stored.select(index))
+        numbers = np.arange(len(self))[index]
         _, height, width = self.shape
-        block = max(1, _BLOCK_PIXELS // (height * width))
-        return [function(self[start : start + block]) for start in range(0, len(self), block)]
+        if self.in_memory or numbers.size * height * width * self.stored.dtype.itemsize <= _COPIED_BYTES:
+            return replace(self, stored=self.stored[index])
+        view = LazyFrames(self.stored.__getitem__, numbers, (height, width), self.stored.dtype)
+        return replace(self, stored=view)
 
     @cached_property
     def totals(self) -> np.ndarray:
         """(n,) photons in each frame."""
-        return np.concatenate(self.map(lambda block: block.sum(axis=(1, 2), dtype=np.float64)))
+        return self._sums[0]
 
     @cached_property
     def mean_frame(self) -> np.ndarray:
         """(y, x) mean photons per detector pixel."""
-        return np.sum(self.map(lambda block: block.sum(axis=0, dtype=np.float64)), axis=0) / len(self)
+        return self._sums[1]
+
+    @cached_property
+    def _sums(self) -> tuple[np.ndarray, np.ndarray]:
+        """Photons of each frame and mean photons of each pixel, in one pass over the frames."""
+        n, height, width = self.shape
+        totals, mean = np.empty(n), np.zeros((height, width))
+        for block in self.blocks():
+            frames = self[block]
+            totals[block] = frames.sum(axis=(1, 2), dtype=np.float64)
+            mean += frames.sum(axis=0, dtype=np.float64)
+        return totals, mean / n
+
+    @cached_property
+    def digests(self) -> tuple[np.ndarray, ...]:
+        """(32,) uint8 sha256 of each block of frames in turn; of their recipe, for lazy frames that have one."""
+        lazy = self.stored
+        if isinstance(lazy, LazyFrames) and lazy.recipe:
+            reading = f"{lazy.recipe} {self.amplitude} {self.scale!r} {self.corner} {self.whole}"
+            return (_bytes_of(sha256_arrays(np.frombuffer(reading.encode(), dtype=np.uint8), lazy.numbers)),)
+        return tuple(self.map(lambda block: _bytes_of(sha256_arrays(block))))
 
 
 @dataclass(frozen=True)
@@ -172,14 +289,13 @@ class Scan:
 
     def digest(self) -> str:
         """Hex sha256 of what a method may see: photons, positions, probe and mask; not the numbers of frames."""
-        frames = self.photons.map(lambda block: np.frombuffer(bytes.fromhex(sha256_arrays(block)), dtype=np.uint8))
-        return sha256_arrays(*frames, self.positions_px, self.probe, self.mask)
+        return sha256_arrays(*self.photons.digests, self.positions_px, self.probe, self.mask)
 
     def select(self, index: np.ndarray) -> "Scan":
         """The scan of some of its frames, on the same canvas; each keeps its number."""
         return replace(
             self,
-            photons=replace(self.photons, stored=self.photons.stored[index]),
+            photons=self.photons.select(index),
             positions_px=self.positions_px[index],
             frame_index=self.frame_index[index],
         )
@@ -201,6 +317,11 @@ def place_on_canvas(
     extent = np.ceil(moved.max(axis=0)).astype(int) - size // 2 + size + margin_px
     height, width = (extent + extent % 2).tolist()
     return moved, (height, width)
+
+
+def _bytes_of(digest: str) -> np.ndarray:
+    """The bytes of a hex digest as an array."""
+    return np.frombuffer(bytes.fromhex(digest), dtype=np.uint8)
 
 
 def _expect(name: str, array: np.ndarray, kind: type, shape: tuple[int, ...]) -> None:

@@ -414,6 +414,8 @@ def execute_comparison_job(
     say(f"{given['data']}: {len(scan)} frames", *scan.notes)
     _check_provenance(given["iterative"])
     heldout = None if scan.truth is None else expose_again(scan, checked.seeds.simulation)
+    device = resolve_accelerator(accelerator)
+    likelihood = checked.refinement.likelihood.model_copy(update={"device": device})
     comparison = compare_models(
         scan,
         given.get("pinn"),
@@ -422,10 +424,11 @@ def execute_comparison_job(
         CompareSettings(ms_ssim_sigma=checked.metrics.ms_ssim_sigma, limit=checked.metrics.limit),
         heldout=heldout,
         exposure_ratio=1.0,
-        device=resolve_accelerator(accelerator),
+        device=device,
         supervised=given.get("supervised"),
         noise_draws=checked.metrics.noise_draws,
         seed=checked.seeds.simulation,
+        refine=checked.refinement.model_copy(update={"likelihood": likelihood}) if checked.hybrid else None,
     ).labelled(dose=dose, view=view, split=split, seed=checked.seeds.grouping)
     drawn = None if heldout is None else heldout.digest()
     facts = {

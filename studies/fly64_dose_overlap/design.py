@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from foldlight.core.errors import SettingsError
 from foldlight.core.settings import Settings
 from foldlight.networks.settings import NetworkSettings
-from foldlight.reconstruct.settings import IterativeSettings
+from foldlight.reconstruct.settings import IterativeSettings, RefineSettings
 from foldlight.simulate.settings import SimulationSettings
 from foldlight.train.settings import TrainingSettings
 
@@ -90,6 +90,8 @@ class NetworkTraining(TrainingSettings):
     """What early stopping looks at: photons of every frame, as a sparse view has no frames to spare."""
     patience: int = Field(default=40, ge=1)
     """Epochs without a better validation loss before training stops."""
+    scored: Literal["held-back", "same"] = "same"
+    """Photons that patches have to explain in training."""
 
 
 class Engine(IterativeSettings):
@@ -116,8 +118,8 @@ class TrainingPlan(Settings):
     """CPU threads of a training that has to repeat to the bit."""
     settings: NetworkTraining = NetworkTraining()
     """The rest. Gridsize, neighbours, groups, epochs, seed and device are given by the design or by flags."""
-    network: NetworkSettings = NetworkSettings()
-    """What is trained."""
+    network: NetworkSettings = NetworkSettings(kind="lifted")
+    """What is trained: frames apart, each to its patch, so that only training knows of neighbours."""
 
     @model_validator(mode="after")
     def _one_home(self) -> "TrainingPlan":
@@ -164,6 +166,10 @@ class StudyDesign(Settings):
     """How networks are trained."""
     reconstruction: Engine = Engine()
     """The iterative arm."""
+    hybrid: bool = True
+    """One arm more: the view's network, refined by likelihood."""
+    refinement: RefineSettings = RefineSettings()
+    """How it is refined; the device is given by flags."""
     supervised: bool = True
     """One arm more: the network of single frames, trained on the true object instead of on photons."""
     time_limit_s: float = Field(default=4 * 3600, gt=0)
@@ -192,7 +198,8 @@ class StudyDesign(Settings):
         step = _SEEDS_APART * number
         seeds = Seeds(**{name: seed + step for name, seed in self.seeds.plain().items()})
         engine = self.reconstruction.model_copy(update={"seed": self.reconstruction.seed + step})
-        return self.model_copy(update={"seeds": seeds, "reconstruction": engine})
+        refinement = self.refinement.model_copy(update={"seed": self.refinement.seed + step})
+        return self.model_copy(update={"seeds": seeds, "reconstruction": engine, "refinement": refinement})
 
     def dose_list(self, wanted: tuple[float, ...] | None) -> tuple[float, ...]:
         """The doses asked for, or those of the design, rising."""

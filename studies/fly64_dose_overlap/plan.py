@@ -28,11 +28,12 @@ _COMPARED = (
 
 # What of the design a phase never sees, so that a change of it leaves its results valid.
 _NEVER = {"doses", "views", "repeats", "supervised", "time_limit_s"}
+_REFINED = {"hybrid", "refinement"}
 _UNSEEN = {
-    "generation": {*_NEVER, "training", "reconstruction", "metrics"},
-    "overlap": {*_NEVER, "training", "reconstruction", "metrics"},
-    "training": {*_NEVER, "reconstruction", "metrics"},
-    "reconstruction": {*_NEVER, "training", "metrics"},
+    "generation": {*_NEVER, *_REFINED, "training", "reconstruction", "metrics"},
+    "overlap": {*_NEVER, *_REFINED, "training", "reconstruction", "metrics"},
+    "training": {*_NEVER, *_REFINED, "reconstruction", "metrics"},
+    "reconstruction": {*_NEVER, *_REFINED, "training", "metrics"},
     "comparison": {*_NEVER, "training", "reconstruction"},
 }
 

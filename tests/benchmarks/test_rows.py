@@ -24,7 +24,7 @@ def measured(name):
 @pytest.fixture
 def _no_processes(monkeypatch):
     """Stages of the memory row in this process; pty-chi's epochs as told, its object the best flat one."""
-    monkeypatch.setattr(memory, "_run", lambda stage, scan, seed: getattr(memory, stage)(str(scan.path), seed))
+    monkeypatch.setattr(memory, "_run", lambda stage, arguments: getattr(memory, stage)(**arguments))
 
     def flat(scan, epochs, seed):
         return cases.Iteration(ConstantReconstructor().reconstruct(scan), np.full(epochs, 0.01 + seed))

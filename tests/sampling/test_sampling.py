@@ -1,5 +1,7 @@
 """Overlap against closed forms, groups that hold neighbours, splits that do not leak, thinning that is Poisson."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -147,6 +149,28 @@ def test_thinned_exposures_add_up_and_are_independent():
     residual_kept = kept.photons[:] - 0.75 * scan.photons[:]
     bright = expected > 20
     assert np.isclose(residual_kept[:, bright].var(), (0.75 * 0.25 * scan.photons[:][:, bright]).mean(), rtol=0.05)
+
+
+def test_a_frame_is_dealt_the_same_in_any_company_but_not_with_another_draw(monkeypatch):
+    scan = simulate(SimulationSettings(object_size=72, window=32, positions=100, probe_diameter_px=14.0, dose=1e4))
+    kept, held = thin(scan, 0.6, np.random.default_rng(2))
+    some = np.array([90, 3, 41])
+    for one, other in zip((kept, held), thin(scan.select(some), 0.6, np.random.default_rng(2)), strict=True):
+        assert np.array_equal(other.photons[:], one.photons[some])
+    monkeypatch.setattr("foldlight.scan._BLOCK_PIXELS", 7 * 32 * 32)
+    assert np.array_equal(thin(scan, 0.6, np.random.default_rng(2))[0].photons[:], kept.photons[:])
+    assert not np.array_equal(thin(scan, 0.6, np.random.default_rng(3))[0].photons[:], kept.photons[:])
+    rng = np.random.default_rng(2)
+    first, second = (thin(scan, 0.6, rng)[0].photons[:] for _ in range(2))
+    assert not np.array_equal(first, second)
+
+
+def test_nothing_is_dealt_to_bad_pixels():
+    scan = simulate(SimulationSettings(object_size=72, window=32, positions=20, probe_diameter_px=14.0, dose=1e4))
+    mask = np.random.default_rng(0).random((32, 32)) > 0.3
+    for side in thin(replace(scan, mask=mask), 0.5, np.random.default_rng(0)):
+        assert not side.photons[:][:, ~mask].any()
+        assert side.photons[:][:, mask].any()
 
 
 def test_only_counts_can_be_thinned():

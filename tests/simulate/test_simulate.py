@@ -1,7 +1,9 @@
 """Objects in their ranges, positions on the canvas, doses that are met, noise that repeats."""
 
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,9 +13,9 @@ from hypothesis import strategies as st
 from foldlight.core.errors import DataError, SettingsError
 from foldlight.core.seeds import generator
 from foldlight.io import read_scan, write_data001
-from foldlight.simulate.acquire import acquire, expected_frames, expose_again, simulate
-from foldlight.simulate.objects import FAMILIES, make_object
-from foldlight.simulate.settings import SimulationSettings
+from foldlight.simulate.acquire import acquire, expected_frames, expose_again, simulate, smallest_counts
+from foldlight.simulate.objects import FAMILIES, make_object, siemens_star, thickness_map
+from foldlight.simulate.settings import ObjectKind, ProbeKind, SimulationSettings
 from foldlight.simulate.trajectories import fermat_spiral, jittered_raster, uniform_random
 
 SMALL = {"object_size": 72, "window": 32, "positions": 60, "probe_diameter_px": 14.0}
@@ -30,8 +32,74 @@ def test_objects_stay_in_their_ranges_and_fill_them(kind):
 
 
 def test_an_unknown_family_is_refused():
-    with pytest.raises(SettingsError, match=r"expected one of lines, dead-leaves, siemens-star, got 'cells'"):
+    known = "lines, dead-leaves, siemens-star, grains, spheres, speckle"
+    with pytest.raises(SettingsError, match=f"expected one of {known}, got 'cells'"):
         make_object("cells", (40, 40), np.random.default_rng(0))
+    with pytest.raises(SettingsError, match=f"expected one of {known}, got 'cells'"):
+        thickness_map("cells", (40, 40), np.random.default_rng(0))
+
+
+def test_the_settings_offer_every_family():
+    assert set(get_args(ObjectKind)) == set(FAMILIES)
+
+
+@pytest.mark.parametrize(
+    ("kind", "digest"),
+    [("lines", "0f9920b77f37a90c"), ("dead-leaves", "49242c21f72df474"), ("siemens-star", "d6ce54907d6fbfbe")],
+)
+def test_maps_of_older_studies_stay_as_they_were(kind, digest):
+    """Rounded to 1e-6, far from the thresholds that the maps are made of."""
+    made = thickness_map(kind, (48, 64), np.random.default_rng(3))
+    assert sha256(np.rint(made * 1e6).astype("<i4").tobytes()).hexdigest()[:16] == digest
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_generator_makes_its_object_again_and_another_one_another(kind):
+    first, again, other = (thickness_map(kind, (40, 56), np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.allclose(first, other, atol=0.05)
+
+
+def test_families_differ_in_their_physics():
+    """Spheres are smooth and empty between, grains are flat with edges, speckle has a power law and no edge at all."""
+    shape, rng = (160, 160), np.random.default_rng(5)
+    spheres, grains, speckle = (thickness_map(kind, shape, rng) for kind in ("spheres", "grains", "speckle"))
+    assert (spheres < 1e-3).mean() > 0.1
+    steps = {name: np.abs(np.diff(one, axis=0)) for name, one in (("grains", grains), ("speckle", speckle))}
+    assert np.median(steps["grains"]) < 0.02
+    assert steps["grains"].max() > 0.2
+    assert steps["speckle"].max() < 0.15
+    power = np.abs(np.fft.fft2(speckle - speckle.mean())) ** 2
+    radius = np.hypot(*np.meshgrid(*[np.fft.fftfreq(160)] * 2, indexing="ij"))
+    rings = [power[(radius > low) & (radius < low * 1.2)].mean() for low in (0.02, 0.08)]
+    slope = np.log(rings[0] / rings[1]) / np.log(4)
+    assert 1.5 < slope < 4.5  # 2b, b between 1 and 2, and the softening's share
+
+
+def test_a_star_lies_where_it_is_put():
+    star = siemens_star((80, 120), np.random.default_rng(0), spokes=9, centre=(0.1, -0.2), radius=0.3)
+    y, x = np.nonzero(star > 0.5)
+    assert abs((y.min() + y.max()) / 2 - (39.5 + 8)) < 1.5
+    assert abs((x.min() + x.max()) / 2 - (59.5 - 24)) < 1.5
+    assert abs((y.max() - y.min()) / 2 - 24) < 1.5
+
+
+@pytest.mark.parametrize("kind", get_args(ProbeKind))
+def test_every_probe_can_be_simulated_with(kind):
+    scan = simulate(SimulationSettings(**SMALL, probe_kind=kind, probe_modes=2))
+    assert scan.probe.shape == (2, 32, 32)
+    powers = np.sum(np.abs(scan.probe.astype(np.complex128)) ** 2, axis=(1, 2))
+    assert powers[1] / powers[0] == pytest.approx(1 / 6, rel=1e-4)
+    other = simulate(SimulationSettings(**SMALL, probe_kind=kind, probe_modes=2, seed=1))
+    assert not np.array_equal(scan.probe, other.probe)
+
+
+def test_counts_are_kept_in_the_smallest_type_that_holds_them():
+    for most, kind in ((2**16 - 1, np.uint16), (2**16, np.uint32), (2**32 - 1, np.uint32), (2**32, np.uint64)):
+        counts = np.array([0, most])
+        assert smallest_counts(counts).dtype == kind
+        assert np.array_equal(smallest_counts(counts), counts)
+    assert smallest_counts(np.empty(0, dtype=np.int64)).dtype == np.uint16
 
 
 @pytest.mark.parametrize("trajectory", [jittered_raster, fermat_spiral, uniform_random])

@@ -13,10 +13,12 @@ from foldlight.core.errors import BundleError, DataError
 from foldlight.io import read_scan, write_data001
 from foldlight.networks.settings import NetworkSettings
 from foldlight.reconstruct.constant import ConstantReconstructor
+from foldlight.reconstruct.settings import RefineSettings
 from foldlight.simulate.acquire import expose_again, simulate
 from foldlight.simulate.settings import SimulationSettings
 from foldlight.study.models import (
     BASELINE_ARM,
+    HYBRID_ARM,
     ITERATIVE_ARM,
     PINN_ARM,
     SUPERVISED_ARM,
@@ -80,9 +82,21 @@ class TestCompareModels:
         found = compare_models(
             scan, folder / "pinn", folder / "baseline", folder / "lsqml.npz", supervised=folder / "baseline"
         )
-        assert [row.arm for row in found.rows] == [*TESTED_ARMS, FLAT_ARM]
-        assert TESTED_ARMS == (PINN_ARM, BASELINE_ARM, SUPERVISED_ARM, ITERATIVE_ARM)
+        assert [row.arm for row in found.rows] == [PINN_ARM, BASELINE_ARM, SUPERVISED_ARM, ITERATIVE_ARM, FLAT_ARM]
         assert np.array_equal(found.objects[SUPERVISED_ARM], found.objects[BASELINE_ARM])
+
+    def test_the_refined_network_explains_unseen_counts_better(self, scan, folder):
+        heldout, refine = expose_again(scan, 42), RefineSettings()
+        files = (folder / "pinn", folder / "baseline", folder / "lsqml.npz")
+        found = compare_models(scan, *files, heldout=heldout, supervised=folder / "baseline", refine=refine)
+        assert [row.arm for row in found.rows] == [*TESTED_ARMS, FLAT_ARM]
+        deviance = {row.arm: row.deviance_heldout for row in found.rows}
+        assert deviance[HYBRID_ARM] < deviance[PINN_ARM]
+        settings = found.origins[HYBRID_ARM]["settings"]
+        assert settings["start"]["arm"] == PINN_ARM
+        assert settings["refinement"]["stopped_by"] == "held-out"
+        alone = compare_models(scan, None, None, folder / "lsqml.npz", refine=refine)
+        assert [row.arm for row in alone.rows] == [ITERATIVE_ARM, FLAT_ARM]
 
     def test_further_exposures_tell_the_bias_of_networks(self, scan, folder):
         found = compare_models(scan, folder / "pinn", None, folder / "lsqml.npz", noise_draws=3, seed=1)

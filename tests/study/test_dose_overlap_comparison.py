@@ -40,7 +40,7 @@ DIAMETER = 14.0
 SMALL = SimulationSettings(object_size=80, window=32, probe_diameter_px=DIAMETER, positions=80, dose=DOSE)
 NETWORK = NetworkSettings(width=4, levels=2, consistency_steps=1)
 REPOSITORY = Path(__file__).parents[2]
-ARMS = ["PtychoPINN", "Baseline", "PtyChi", "Constant"]
+ARMS = ["PtychoPINN", "Baseline", "Hybrid", "PtyChi", "Constant"]
 FILES = (
     *("metrics.csv", "metrics.json", "frc_curves.csv", "residual_rings.csv", "residual_frames.csv"),
     *("reconstructions.npz", "comparison.png", "record.json", "report.html"),
@@ -194,7 +194,7 @@ def test_comparison_of_a_repeat_has_the_supervised_network_where_one_was_trained
     made = document["jobs"][0]
     assert made["bundle_recorded"] is False  # no training told of this bundle
     rows = {row["arm"]: row for row in made["result"]["rows"]}
-    assert list(rows) == ["PtychoPINN", "Baseline", "Supervised", "PtyChi", "Constant"]
+    assert list(rows) == ["PtychoPINN", "Baseline", "Supervised", "Hybrid", "PtyChi", "Constant"]
     assert rows["Supervised"]["phase_ssim"] == rows["Baseline"]["phase_ssim"]
     # and the repeat has seeds of its own: other held-out counts, another name in the table
     assert (document["repeat"], {row["seed"] for row in rows.values()}) == (1, {1123})
@@ -315,7 +315,7 @@ def test_comparison_scores_every_arm_on_the_same_frames_and_unseen_counts(ran):
         assert row["n_frames"] == str(len(scan))
         assert float(row["phase_ssim"]) <= 1
         assert float(row["deviance_heldout"]) > 0
-    assert [row["train_seconds"] for row in rows] == ["2.5", "2.5", "2.5", "0"]
+    assert [row["train_seconds"] for row in rows] == ["2.5", "2.5", "2.5", "2.5", "0"]
     told = json.loads((ran.root / f"dose_{DOSE}" / "dense" / "test" / "metrics.json").read_text())
     assert told["settings"]["ms_ssim_sigma"] == StudyDesign().metrics.ms_ssim_sigma
 
@@ -325,7 +325,7 @@ def test_comparison_tells_the_dose_limit_and_the_bias_of_networks(ran):
     for arm, row in rows.items():
         assert float(row["eta"]) > 0
         assert float(row["limit_rmse"]) == pytest.approx(float(rows["Constant"]["limit_rmse"]))
-        assert (row["bias_fraction"] != "") == (arm in {"PtychoPINN", "Baseline"})
+        assert (row["bias_fraction"] != "") == (arm in {"PtychoPINN", "Baseline", "Hybrid"})
     told = json.loads((ran.root / f"dose_{DOSE}" / "dense" / "test" / "metrics.json").read_text())
     assert told["limit"]["probe"] == StudyDesign().metrics.limit == "known"
 
@@ -357,7 +357,7 @@ def test_comparison_root_table_is_that_of_all_jobs_that_succeeded(ran, tmp_path)
     rows = table(root / "metrics.csv")
     order = [("1000", "train"), ("1000", "test"), ("20000", "test")]
     assert [(row["dose"], row["split"]) for row in rows] == [key for key in order for _ in ARMS]
-    assert rows[4:8] == table(root / f"dose_{DOSE}" / "dense" / "test" / "metrics.csv")
+    assert rows[len(ARMS) : 2 * len(ARMS)] == table(root / f"dose_{DOSE}" / "dense" / "test" / "metrics.csv")
 
 
 def test_comparison_that_fails_later_supersedes_the_one_that_succeeded(ran, tmp_path):

@@ -85,7 +85,8 @@ def test_a_repeat_shifts_every_seed_and_nothing_else(tmp_path):
     second = design.repeated(2)
     assert second.seeds.plain() == {"simulation": 2042, "grouping": 2123, "subsampling": 2456}
     assert second.reconstruction.seed == 2007
-    back = {"seeds": design.seeds, "reconstruction": design.reconstruction}
+    assert second.refinement.seed == 2000
+    back = {name: getattr(design, name) for name in ("seeds", "reconstruction", "refinement")}
     assert second.model_copy(update=back) == design
     (tmp_path / "a.toml").write_text("[reconstruction]\nseed = 7\n")
     assert get_study_design(tmp_path / "a.toml", 2) == second

@@ -129,6 +129,7 @@ def test_a_change_of_the_design_touches_only_what_depends_on_it():
     assert changed(doses=(1e3, 1e6)) == set()
     assert changed(repeats=3) == set()
     assert changed(supervised=False) == set()
+    assert changed(hybrid=False) == {"comparison"}
     assert changed(time_limit_s=5) == set()
     assert changed(metrics={"ms_ssim_sigma": 1.5}) == {"comparison"}
     assert changed(metrics={"limit": "blind", "noise_draws": 5}) == {"comparison"}

@@ -17,10 +17,10 @@ from foldlight.train.determinism import deterministic
 from foldlight.train.fit import fit
 from foldlight.train.settings import TrainingSettings
 
-NETWORK = NetworkSettings(width=4, levels=2, consistency_steps=1)
+NETWORK = NetworkSettings(width=8, levels=1, consistency_steps=1)
 
 
-@pytest.mark.parametrize("gridsize", [1, 2])
+@pytest.mark.parametrize("gridsize", [1, 2, 3])
 def test_on_one_thread_training_and_inference_give_the_same_bits_with_and_without(tmp_path, gridsize):
     scan = simulate(SimulationSettings(object_size=80, window=16, positions=150, probe_diameter_px=8.0, dose=1e4))
     settings = TrainingSettings(gridsize=gridsize, epochs=1, batch_frames=16, guard_px=8.0, learning_rate=3e-3)

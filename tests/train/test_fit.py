@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from foldlight.bundle import read_bundle, write_bundle
+from foldlight.bundle import Model, read_bundle, write_bundle
 from foldlight.core.errors import DataError, SettingsError, TrainingError
 from foldlight.core.files import read_json
+from foldlight.networks.generators import build
 from foldlight.networks.settings import NetworkSettings
 from foldlight.optics.coverage import well_lit
 from foldlight.reconstruct.neural import NeuralReconstructor
@@ -17,10 +18,11 @@ from foldlight.simulate.acquire import simulate
 from foldlight.simulate.settings import SimulationSettings
 from foldlight.train import fit as fit_module
 from foldlight.train.data import GroupedFrames
-from foldlight.train.fit import fit
+from foldlight.train.fit import adapt, fit, learning_rate
 from foldlight.train.settings import TrainingSettings
 
-NETWORK = NetworkSettings(width=4, levels=2, consistency_steps=1)
+NETWORK = NetworkSettings(width=8, levels=1, consistency_steps=1)
+PATCHES = NetworkSettings(kind="lifted", width=4, levels=2, consistency_steps=1)
 
 
 @pytest.fixture(scope="module")
@@ -29,28 +31,31 @@ def scan():
 
 
 def wanted(**changes) -> TrainingSettings:
-    return TrainingSettings(**{"epochs": 3, "batch_frames": 16, "guard_px": 8.0, "learning_rate": 3e-3, **changes})
+    small = {"gridsize": 2, "epochs": 3, "batch_frames": 16, "guard_px": 8.0, "learning_rate": 3e-3}
+    return TrainingSettings(**{**small, **changes})
 
 
 def run(scan, folder, **changes):
-    names = ("resume", "keep_collapsed", "loader_workers", "report")
+    names = ("resume", "keep_collapsed", "loader_workers", "report", "start")
     options = {name: changes.pop(name) for name in names if name in changes}
-    return fit(scan, NETWORK, wanted(**changes), folder, progress=False, **options)
+    return fit(scan, changes.pop("network", NETWORK), wanted(**changes), folder, progress=False, **options)
 
 
-@pytest.mark.parametrize("gridsize", [1, 2])
-def test_the_same_data_and_seed_give_the_same_bundle_whatever_loads_the_batches(scan, tmp_path, gridsize):
+@pytest.mark.parametrize(("gridsize", "network"), [(1, NETWORK), (2, NETWORK), (3, NETWORK), (2, PATCHES)])
+def test_the_same_data_and_seed_give_the_same_bundle_whatever_loads_the_batches(scan, tmp_path, gridsize, network):
     digests = set()
+    options = {"gridsize": gridsize, "network": network, "epochs": 2, "keep_collapsed": True}
     for name, loaders in (("a", 0), ("b", 2)):
-        training = run(scan, tmp_path / name, gridsize=gridsize, epochs=2, loader_workers=loaders)
+        training = run(scan, tmp_path / name, loader_workers=loaders, **options)
         digests.add(write_bundle(tmp_path / name / "wts.h5.zip", training.model))
     assert len(digests) == 1
-    other = run(scan, tmp_path / "c", gridsize=gridsize, epochs=2, seed=7)
+    other = run(scan, tmp_path / "c", seed=7, **options)
     assert write_bundle(tmp_path / "c.zip", other.model) not in digests
 
 
-def test_resuming_ends_at_the_same_bits(scan, tmp_path, monkeypatch):
-    whole = run(scan, tmp_path / "whole")
+@pytest.mark.parametrize("gridsize", [2, 3])
+def test_resuming_ends_at_the_same_bits(scan, tmp_path, monkeypatch, gridsize):
+    whole = run(scan, tmp_path / "whole", gridsize=gridsize)
     run_epoch = fit_module._Loop.run_epoch
 
     def killed_in_third_epoch(loop, advance):
@@ -60,9 +65,9 @@ def test_resuming_ends_at_the_same_bits(scan, tmp_path, monkeypatch):
 
     monkeypatch.setattr(fit_module._Loop, "run_epoch", killed_in_third_epoch)
     with pytest.raises(KeyboardInterrupt):
-        run(scan, tmp_path / "parts")
+        run(scan, tmp_path / "parts", gridsize=gridsize)
     monkeypatch.undo()
-    resumed = run(scan, tmp_path / "parts", resume=True)
+    resumed = run(scan, tmp_path / "parts", resume=True, gridsize=gridsize)
     assert [row["train_loss"] for row in resumed.history] == [row["train_loss"] for row in whole.history]
     first, second = (write_bundle(tmp_path / f"{n}.zip", t.model) for n, t in enumerate((whole, resumed)))
     assert first == second
@@ -177,15 +182,125 @@ def test_an_absent_device_is_refused(scan, tmp_path):
         run(scan, tmp_path, device="cuda:99")
 
 
-def test_an_epoch_uses_each_frame_about_once_and_groups_fit_their_canvas(scan):
-    frames = np.arange(len(scan))
-    grouped = GroupedFrames.of(scan, frames, wanted(), "train")
-    batches = list(grouped.epoch(4, np.random.default_rng(0)))
-    assert sum(batch.photons.shape[0] * 4 for batch in batches) == len(scan) // 4 * 4
-    for batch in batches:
-        low = batch.positions_px.round().numpy() - 8
-        assert (low >= 0).all()
-        assert (low + 16 <= np.array(grouped.canvas)).all()
+def test_steps_warm_up_and_come_down_to_a_hundredth():
+    rates = [learning_rate(2.0, step, 400) for step in range(401)]
+    assert rates[0] == pytest.approx(2 / 30)
+    assert max(rates) == max(rates[29:60]) <= 2.0
+    assert rates[-1] == pytest.approx(0.02)
+    assert (np.diff(rates[60:]) < 0).all()
+
+
+class TestPhotonsAnObjectHasToExplain:
+    """Those the network saw, or others of the same frames."""
+
+    def test_held_back_photons_train_another_network_than_the_same_ones(self, scan, tmp_path):
+        held, same = (run(scan, tmp_path / name, scored=name, epochs=1) for name in ("held-back", "same"))
+        assert held.history[0]["train_loss"] != same.history[0]["train_loss"]
+        assert held.flat_loss == same.flat_loss  # validation is the same
+
+    def test_a_network_that_copies_its_photons_is_found_out(self, scan, tmp_path, monkeypatch):
+        """With an object that fits the counts it saw better than any true one, the held-back ones say no."""
+        loops = {name: _loop(scan, scored=name) for name in ("held-back", "same")}
+        batches = {name: next(loop.train.epoch(4, np.random.default_rng(0))) for name, loop in loops.items()}
+        assert batches["same"].scored is None
+        whole = batches["held-back"].photons + batches["held-back"].scored
+        np.testing.assert_array_equal(whole, batches["same"].photons)
+
+        def copied(expected, photons, mask):
+            return (expected.mean() - photons.mean()).square() + 0 * mask.sum()
+
+        monkeypatch.setitem(fit_module.LOSSES, "poisson", copied)
+        dealt = batches["held-back"]
+        objects, positions, probes = loops["held-back"].objects(dealt)
+        assert float(loops["held-back"].loss(dealt)) != pytest.approx(
+            float(fit_module.photon_loss(objects, dealt.photons, positions, probes, loops["held-back"].mask))
+        )
+
+
+def _loop(scan, start: Model | None = None, **changes) -> fit_module._Loop:
+    return fit_module._Loop.start(scan, NETWORK, wanted(**changes), 0, start)
+
+
+class TestStart:
+    """Training from the weights of a model: they are the mark to beat."""
+
+    @pytest.fixture(scope="class")
+    def model(self, scan, tmp_path_factory) -> Model:
+        return run(scan, tmp_path_factory.mktemp("first"), epochs=2, keep_collapsed=True).model
+
+    def test_training_begins_with_its_weights_and_with_small_steps(self, scan, model):
+        loop = _loop(scan, model, learning_rate=None)
+        assert all(np.array_equal(value, model.weights[name]) for name, value in loop.weights().items())
+        assert loop.settings.learning_rate == 3e-4
+        assert _loop(scan, learning_rate=None).settings.learning_rate == 2e-3
+        assert loop.best_loss == loop.evaluate() < _loop(scan).evaluate()
+
+    def test_what_does_not_get_better_is_what_it_began_with(self, scan, model, tmp_path):
+        """Steps so large that they ruin every weight."""
+        ruined = run(scan, tmp_path, start=model, learning_rate=1.0, epochs=1, keep_collapsed=True).model
+        assert all(np.array_equal(value, ruined.weights[name]) for name, value in model.weights.items())
+        assert ruined.training["best_epoch"] == 0
+
+    def test_the_bundle_tells_where_it_began_and_a_resumed_run_must_have_begun_there(self, scan, model, tmp_path):
+        begun = run(scan, tmp_path, start=model, epochs=1, keep_collapsed=True)
+        assert begun.model.training["start"] == model.digest()
+        other = replace(model, weights={name: value + 0.1 for name, value in model.weights.items()})
+        assert other.digest() != model.digest()
+        for start, word in ((other, "start"), (None, "start")):
+            with pytest.raises(SettingsError, match=f"expected a checkpoint of the same run, got other.*{word}"):
+                run(scan, tmp_path, start=start, learning_rate=3e-3, epochs=1, resume=True)
+
+    def test_another_network_can_not_be_begun_with(self, scan, model, tmp_path):
+        with pytest.raises(SettingsError, match=r"start: expected a network of \{.*'width': 4.*, got one of \{.*: 8"):
+            run(scan, tmp_path, network=PATCHES, start=model)
+
+
+class TestAdapt:
+    """A model made to fit one scan, or left as it is."""
+
+    @pytest.fixture(scope="class")
+    def model(self) -> Model:
+        """Untrained: physics alone, with much to learn."""
+        network = build(NETWORK, (16, 16), seed=3)
+        weights = {name: value.numpy() for name, value in network.state_dict().items()}
+        return Model(NETWORK, (16, 16), 36, weights)
+
+    def loss(self, scan, model: Model) -> float:
+        settings = TrainingSettings(gridsize=6, validation="photons", seed=0, epochs=1)
+        return fit_module._Loop.start(scan, NETWORK, settings, 0, model).evaluate()
+
+    @pytest.mark.parametrize("steps", [1, 12])
+    def test_it_is_never_worse_than_the_model_on_photons_that_were_held_back(self, scan, model, steps):
+        adapted = adapt(scan, model, steps, progress=False)
+        assert adapted.model.training["best_validation_loss"] <= self.loss(scan, model)
+        assert self.loss(scan, adapted.model) == pytest.approx(adapted.model.training["best_validation_loss"], rel=1e-6)
+        assert adapted.model.group_size == model.group_size
+
+    def test_more_steps_change_more_and_it_repeats_to_the_bit(self, scan, model):
+        first, again = (adapt(scan, model, 12, progress=False) for _ in range(2))
+        assert first.model.digest() == again.model.digest() != model.digest()
+        assert adapt(scan, model, 12, seed=1, progress=False).model.digest() != first.model.digest()
+        per_epoch = len(_regions(scan, first.model))
+        assert len(first.history) == max(1, round(12 / per_epoch))
+
+    def test_where_there_is_nothing_to_learn_nothing_changes(self, scan, model, monkeypatch):
+        """An optimiser that only does harm."""
+        monkeypatch.setattr(fit_module, "learning_rate", lambda *_: 10.0)
+        adapted = adapt(scan, model, 3, progress=False)
+        assert adapted.model.digest() == model.digest()
+
+    def test_values_that_are_no_counts_are_refused(self, scan, model):
+        scaled = replace(scan, photons=replace(scan.photons, scale=0.3, whole=False))
+        with pytest.raises(SettingsError, match="expected counted photons"):
+            adapt(scaled, model, 3, progress=False)
+
+    def test_a_scan_smaller_than_a_region_can_be_adapted_to(self, scan, model):
+        assert adapt(scan.select(np.arange(5)), model, 2, progress=False).model.training["n_frames"] == 5
+
+
+def _regions(scan, model: Model) -> np.ndarray:
+    settings = wanted(gridsize=round(model.group_size**0.5))
+    return GroupedFrames.of(scan, np.arange(len(scan)), settings, "train").groups
 
 
 class TestWhatValidationLooksAt:

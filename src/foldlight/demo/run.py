@@ -1,4 +1,4 @@
-"""Scan in, report out: simulate or read, train, reconstruct with every arm, compare."""
+"""Scan in, report out: simulate or read, adapt the network, reconstruct with every arm, compare."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from foldlight.bundle import write_bundle
+from foldlight.bundle import BUNDLE_NAME, pretrained, write_bundle
 from foldlight.compare.efficiency import suited_limit
 from foldlight.compare.table import CompareSettings, Comparison, compare
 from foldlight.core.errors import FoldlightError
@@ -16,29 +16,27 @@ from foldlight.core.seeds import generator
 from foldlight.demo.settings import DemoSettings
 from foldlight.inspection import describe
 from foldlight.io import ReadOptions, read_scan, write_data001
-from foldlight.networks.settings import NetworkSettings
 from foldlight.preparation.run import refine
 from foldlight.preparation.settings import PreparationSettings
 from foldlight.reconstruct.constant import ConstantReconstructor
 from foldlight.reconstruct.engines import load_network
+from foldlight.reconstruct.hybrid import HybridReconstructor
 from foldlight.reconstruct.iterative import IterativeReconstructor
 from foldlight.reconstruct.protocol import Reconstruction
-from foldlight.reconstruct.settings import IterativeSettings
+from foldlight.reconstruct.settings import IterativeSettings, RefineSettings
 from foldlight.report.figures import scan_picture
 from foldlight.report.publish import publish_comparison
 from foldlight.sampling.thinning import thin
 from foldlight.scan import Scan
 from foldlight.simulate.acquire import simulate
 from foldlight.simulate.settings import SimulationSettings
-from foldlight.train.fit import fit
-from foldlight.train.settings import TrainingSettings, epochs_for
+from foldlight.train.fit import adapt
 
 __all__ = ["run_demo"]
 
 Say = Callable[..., None]
 
-_TRAINED_PIXELS = 1e8  # detector pixels the training sees, all epochs together: a few minutes on two cores
-_EPOCHS = (6, 40)  # at least, at most
+_ADAPT_STEPS = 60
 _ITERATIONS = 60
 _SMALLER = 4  # by how much --small divides the work of a measured scan
 
@@ -76,7 +74,7 @@ def run_demo(settings: DemoSettings, options: ReadOptions, say: Say) -> Comparis
     log(*(f"{name:<28} {value}" for name, value in facts.items()))
     scan_picture(data.scan, settings.output / "scan.png")
     made, refused = [], []
-    for arm in (_network, _iterative, _constant):
+    for arm in (_network, _hybrid, _iterative, _constant):
         try:
             made.append(arm(settings, data.scan, log))
         except FoldlightError as error:
@@ -134,24 +132,37 @@ def _measured(path: Path, settings: DemoSettings, options: ReadOptions, log: Say
 
 
 def _network(settings: DemoSettings, scan: Scan, log: Say) -> Reconstruction:
-    """Train on the scan, write the bundle, reconstruct from the bundle."""
+    """The packaged network, adapted to the scan; its bundle is written, and the scan reconstructed from that."""
     folder = settings.output / "network"
-    pixels = _shortened(settings, _TRAINED_PIXELS)
-    epochs = settings.epochs or epochs_for(len(scan), scan.window, pixels, *_EPOCHS)
-    training = fit(
-        scan,
-        NetworkSettings(),
-        TrainingSettings(epochs=epochs, seed=settings.seed, device=settings.device),
-        folder,
-    )
-    digest = write_bundle(folder / "wts.h5.zip", training.model)
-    best = training.model.training["best_validation_loss"]
-    log(
-        f"network: trained {len(training.history)} epochs in {training.seconds:.0f} s, validation loss {best:.4f}, flat"
-        f" object {training.flat_loss:.4f}",
-        f"network: bundle {folder / 'wts.h5.zip'}, sha256 {digest}",
-    )
-    return load_network(folder, settings.device).reconstruct(scan)
+    model, seconds = pretrained(), 0.0
+    steps = settings.adapt_steps
+    if steps is None:
+        steps = round(_shortened(settings, _ADAPT_STEPS))
+    if steps and not scan.photons.whole:
+        log("network: not adapted, as the frames are no counted photons")
+    elif steps:
+        adapted = adapt(scan, model, steps, seed=settings.seed, device=settings.device)
+        model, seconds = adapted.model, adapted.seconds
+        facts = model.training
+        log(
+            f"network: adapted in {seconds:.0f} s, loss on held-back photons {facts['start_loss']:.4f} ->"
+            f" {facts['best_validation_loss']:.4f}, flat object {adapted.flat_loss:.4f}"
+        )
+    digest = write_bundle(folder / BUNDLE_NAME, model)
+    write_json(folder / "training.json", {**model.training, "seconds": seconds, "environment": environment()})
+    log(f"network: bundle {folder / BUNDLE_NAME}, sha256 {digest}")
+    made = load_network(folder, settings.device).reconstruct(scan)
+    log(f"network: {len(scan)} frames in {made.ledger.infer_seconds:.1f} s")
+    return made
+
+
+def _hybrid(settings: DemoSettings, scan: Scan, log: Say) -> Reconstruction:
+    """The same network's image, refined by a few steps of likelihood."""
+    first = load_network(settings.output / "network", settings.device)
+    refined = HybridReconstructor(first, RefineSettings(), progress=True).reconstruct(scan)
+    facts = refined.settings["refinement"]
+    log(f"Hybrid: {facts['steps']} steps of likelihood in {refined.ledger.infer_seconds:.1f} s: {facts['reason']}")
+    return refined
 
 
 def _iterative(settings: DemoSettings, scan: Scan, log: Say) -> Reconstruction:

@@ -10,7 +10,7 @@ __all__ = ["DemoSettings"]
 
 
 class DemoSettings(Settings):
-    """A scan, three ways to reconstruct it, one report."""
+    """A scan, four ways to reconstruct it, one report."""
 
     scan: Path | None = None
     """Measured scan to use; without one a scan is simulated."""
@@ -20,8 +20,8 @@ class DemoSettings(Settings):
     """A run of a minute or two: a smaller simulation, or fewer epochs on a measured scan; the numbers are worse."""
     dose: float = Field(default=1e4, gt=0)
     """Photons per simulated frame."""
-    epochs: int | None = Field(default=None, ge=1)
-    """Passes of the network's training; chosen by the size of the scan when not given."""
+    adapt_steps: int | None = Field(default=None, ge=0)
+    """Steps that adapt the packaged network to the scan; 60 when not given, 0 for none."""
     iterations: int | None = Field(default=None, ge=1)
     """Epochs of pty-chi; 60 when not given."""
     heldout_fraction: float = Field(default=0.1, gt=0, lt=1)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["ConvPair", "UNet", "zeroed"]
+__all__ = ["ConvPair", "FourierBody", "FourierLayer", "FourierMix", "UNet", "fourier_basis", "zeroed"]
 
 
 def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
@@ -48,7 +48,8 @@ class UNet(nn.Module):
 
     def forward(self, image: Float[Tensor, "n c y x"]) -> Float[Tensor, "n d y x"]:
         """Output channels at the size of the input, which has to be a multiple of `2 ** levels`."""
-        features = [self.head(image)]
+        # Channels last: convolutions of few channels run 1.5 times as fast that way, and the blocks keep the order.
+        features = [self.head(image.contiguous(memory_format=torch.channels_last))]
         for block in self.down:
             features.append(block(nn.functional.avg_pool2d(features[-1], 2)))
         out = features.pop()
@@ -56,4 +57,76 @@ class UNet(nn.Module):
             coarse = nn.functional.interpolate(out, scale_factor=2.0, mode="bilinear", align_corners=False)
             out = block(torch.cat([features.pop(), coarse], dim=1))
         result: Tensor = self.tail(out)
+        return result
+
+
+def fourier_basis(size: int, modes: int, device: torch.device | str = "cpu") -> Float[Tensor, "size {2*modes}"]:
+    """The `modes` slowest waves on `size` pixels, cosines then sines, scaled so that those that do not vanish are unit.
+
+    A product with it is a real Fourier transform that computes no more than is kept.
+    """
+    waves, pixels = (torch.arange(number, device=device, dtype=torch.float64) for number in (modes, size))
+    phase = 2 * torch.pi * torch.outer(pixels, waves) / size
+    unit = torch.where((waves == 0) | (2 * waves == size), 1.0, 2.0**0.5) / size**0.5
+    return torch.cat([phase.cos() * unit, phase.sin() * unit], dim=1)
+
+
+class FourierMix(nn.Module):
+    """A convolution along y, as long as the window and no sharper than `modes` waves.
+
+    Channels of each wave are mixed by a complex matrix of its own.
+    """
+
+    def __init__(self, channels: int, modes: int) -> None:
+        super().__init__()
+        self._modes = modes
+        # Two such layers, one an axis, are added: each starts with half of the power.
+        self.weight = nn.Parameter(torch.randn(modes, 2, channels, channels) / (4 * channels) ** 0.5)
+
+    def forward(self, image: Float[Tensor, "n c y x"]) -> Float[Tensor, "n c y x"]:
+        """What of the image passes; wraps round at the edges."""
+        n, channels, height, width = image.shape
+        basis = fourier_basis(height, self._modes, image.device).to(image.dtype)
+        spectrum = (basis.T @ image).reshape(n, channels, 2, self._modes, width)
+        # One matrix product a wave, of (cosine, sine) pairs: real numbers only, and no transform of what is dropped.
+        pairs = spectrum.permute(3, 0, 4, 2, 1).reshape(self._modes, n * width, 2 * channels)
+        real, imaginary = self.weight.unbind(dim=1)
+        matrix = torch.cat([torch.cat([real, imaginary], dim=2), torch.cat([-imaginary, real], dim=2)], dim=1)
+        mixed = torch.bmm(pairs, matrix).reshape(self._modes, n, width, 2, channels)
+        return basis @ mixed.permute(1, 4, 3, 0, 2).reshape(n, channels, 2 * self._modes, width)
+
+
+class FourierLayer(nn.Module):
+    """Convolutions over the whole window along each axis, then a network on each pixel, with a residual path."""
+
+    def __init__(self, channels: int, modes: int) -> None:
+        super().__init__()
+        self.along_y = FourierMix(channels, modes)
+        self.along_x = FourierMix(channels, modes)
+        self.pixelwise = nn.Sequential(
+            nn.Conv2d(channels, 2 * channels, 1), nn.GELU(), nn.Conv2d(2 * channels, channels, 1), nn.GELU()
+        )
+
+    def forward(self, image: Float[Tensor, "n c y x"]) -> Float[Tensor, "n c y x"]:
+        """Features of the same size."""
+        along_x = self.along_x(image.transpose(-2, -1)).transpose(-2, -1).contiguous()
+        passed: Tensor = self.pixelwise(self.along_y(image) + along_x)
+        return image + passed
+
+
+class FourierBody(nn.Module):
+    """Factorised Fourier layers at full resolution; the last layer starts at zero, as the U-Net's does.
+
+    Source: Tran, Mathews, Xie & Ong, ICLR 2023 (factorised Fourier neural operators).
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, width: int, layers: int, modes: int) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(channels_in, width, 1)
+        self.layers = nn.Sequential(*(FourierLayer(width, modes) for _ in range(layers)))
+        self.tail = zeroed(nn.Conv2d(width, channels_out, 1))
+
+    def forward(self, image: Float[Tensor, "n c y x"]) -> Float[Tensor, "n d y x"]:
+        """Output channels at the size of the input, at least `2 * modes - 1` pixels along each axis."""
+        result: Tensor = self.tail(self.layers(self.head(image)))
         return result

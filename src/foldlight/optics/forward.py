@@ -23,8 +23,7 @@ def place_probe(
         probe: incoherent modes [sqrt(photon)], centred on pixel `N // 2`.
         positions_px: (y, x) window centres [px].
     """
-    move = fraction_px(positions_px)[..., None, :].expand(*positions_px.shape[:-1], len(probe), 2)
-    return shift(probe.expand(*positions_px.shape[:-1], *probe.shape), move)
+    return shift(probe, fraction_px(positions_px)[..., None, :])
 
 
 def wavefields(

@@ -13,7 +13,9 @@ import torch
 from jaxtyping import Float, Inexact, Int
 from torch import Tensor
 
-__all__ = ["fraction_px", "gather", "scatter"]
+__all__ = ["fraction_px", "gather", "merge", "scatter"]
+
+_LEAST_SHARE = 1e-3  # of a full weight
 
 
 def gather(
@@ -42,6 +44,18 @@ def scatter(
     groups = patches.shape[0]
     total = torch.zeros(groups * canvas[0] * canvas[1], dtype=patches.dtype, device=patches.device)
     return total.index_add(0, index.reshape(-1), patches.reshape(-1)).reshape(groups, *canvas)
+
+
+def merge(
+    patches: Inexact[Tensor, "group n y x"],
+    positions_px: Float[Tensor, "group n 2"],
+    weight: Float[Tensor, "group n y x"],
+    canvas: tuple[int, int],
+) -> Inexact[Tensor, "group h w"]:
+    """Weighted mean of a group's patches where they overlap; 0 where nothing has weight."""
+    total = scatter(patches * weight, positions_px, canvas)
+    share = scatter(weight, positions_px, canvas)
+    return total / share.clamp(min=_LEAST_SHARE)
 
 
 def fraction_px(positions_px: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:

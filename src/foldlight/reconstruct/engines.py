@@ -1,21 +1,32 @@
 """Every engine by its name."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from foldlight.bundle import read_bundle
+from foldlight.bundle import pretrained, read_bundle
 from foldlight.core.errors import SettingsError
 from foldlight.reconstruct.constant import ConstantReconstructor
+from foldlight.reconstruct.hybrid import HybridReconstructor, SavedReconstructor, StartedReconstructor
 from foldlight.reconstruct.iterative import IterativeReconstructor
 from foldlight.reconstruct.likelihood import MaximumLikelihoodReconstructor
 from foldlight.reconstruct.neural import NeuralReconstructor
 from foldlight.reconstruct.protocol import Reconstructor
-from foldlight.reconstruct.settings import EngineOptions, IterativeSettings, LikelihoodOptions, LikelihoodSettings
+from foldlight.reconstruct.settings import (
+    EngineOptions,
+    IterativeSettings,
+    LikelihoodOptions,
+    LikelihoodSettings,
+    RefineOptions,
+    RefineSettings,
+)
 
 __all__ = ["EngineName", "load_network", "make_reconstructor"]
 
-EngineName = Literal["network", "ml", "lsqml", "rpie", "dm", "constant"]
+EngineName = Literal["network", "hybrid", "ml", "lsqml", "rpie", "dm", "constant"]
 
 
 def make_reconstructor(
@@ -24,30 +35,56 @@ def make_reconstructor(
     model: Path | None = None,
     log_path: Path | None = None,
     likelihood: LikelihoodOptions | None = None,
+    refine: RefineOptions | None = None,
+    start: str | None = None,
+    adapt_steps: int = 0,
 ) -> Reconstructor:
     """The reconstructor of a name.
 
     Args:
         engine: which one.
         options: of the iterative engines; the network takes the device.
-        model: the network's bundle, or the folder that training wrote.
+        model: the network's bundle, or the folder that training wrote; None: the network that comes with the package.
         log_path: where the output of a pty-chi engine goes.
-        likelihood: what only `ml` asks for.
+        likelihood: what only `ml` and `hybrid` ask for.
+        refine: what only `hybrid` asks for.
+        start: where `hybrid` and the iterative engines begin: `network`, or the path of a reconstruction file. None:
+            the network for `hybrid`, the best flat image for the others.
+        adapt_steps: of training that adapt the network to the scan; 0 for none.
 
     Raises:
-        SettingsError: the network without a model, or an option that the engine does not have.
+        SettingsError: a start for an engine that has none, or an option that the engine does not have.
         BundleError: the model can't be used.
     """
-    if engine == "constant":
-        return ConstantReconstructor()
-    if engine == "network":
-        if model is None:
-            raise SettingsError("engine network: expected --model with a bundle that train wrote, got none")
-        return load_network(model, options.device)
+    network = partial(_network, model, options.device, adapt_steps, options.seed)
+    if engine == "hybrid":
+        first = _first(start or "network", network)
+        return HybridReconstructor(first, RefineSettings.of(options, likelihood, refine), progress=True)
+    if engine in {"constant", "network"}:
+        if start is not None:
+            raise SettingsError(f"engine {engine}: expected no start, got {start}; give it to an iterative engine")
+        return ConstantReconstructor() if engine == "constant" else network()
+    chosen = _iterative(engine, options, log_path, likelihood)
+    return chosen if start is None else StartedReconstructor(_first(start, network), chosen)
+
+
+def _iterative(
+    engine: EngineName, options: EngineOptions, log_path: Path | None, likelihood: LikelihoodOptions | None
+) -> IterativeReconstructor | MaximumLikelihoodReconstructor:
     if engine == "ml":
         return MaximumLikelihoodReconstructor(LikelihoodSettings.of(options, likelihood), progress=True)
-    settings = IterativeSettings(engine=engine, **options.model_dump())
+    settings = IterativeSettings.parse({"engine": engine, **options.plain()})
     return IterativeReconstructor(settings, log_path=log_path, progress=True)
+
+
+def _first(start: str, network: Callable[[], NeuralReconstructor]) -> Reconstructor:
+    """Who makes the start."""
+    return network() if start == "network" else SavedReconstructor(Path(start))
+
+
+def _network(model: Path | None, device: str, adapt_steps: int, seed: int) -> NeuralReconstructor:
+    made = NeuralReconstructor(pretrained(), device=device) if model is None else load_network(model, device)
+    return replace(made, adapt_steps=adapt_steps, seed=seed)
 
 
 def load_network(model: Path, device: str = "cpu", progress: bool = True) -> NeuralReconstructor:

@@ -1,7 +1,7 @@
 """Iterative ptychography with pty-chi, in a child process.
 
 The parent writes the scan to a working folder, starts `ptychi_child` on it, watches its log, and reads the result back.
-pty-chi never sees `scan.object`: it starts from the best flat image.
+pty-chi never sees `scan.object`: it starts from the best flat image, or from what it is given.
 """
 
 import importlib.util
@@ -24,6 +24,7 @@ from foldlight.core.files import write_json
 from foldlight.core.progress import Progress, progress_bar
 from foldlight.optics.coverage import coverage_map
 from foldlight.optics.flat import flat_amplitude
+from foldlight.reconstruct.canvas import checked_start, inside
 from foldlight.reconstruct.protocol import Ledger, Reconstruction
 from foldlight.reconstruct.settings import IterativeSettings
 from foldlight.scan import Scan
@@ -45,12 +46,14 @@ class IterativeReconstructor:
         progress: show a bar on stderr.
         append_log: the child's output goes to the end of the file at `log_path`, which others write to as well; by
             default the file begins anew.
+        start: (y, x) complex object on the scan's canvas to start from; the best flat image when None.
     """
 
     settings: IterativeSettings = field(default_factory=IterativeSettings)
     log_path: Path | None = None
     progress: bool = False
     append_log: bool = False
+    start: np.ndarray | None = None
 
     @property
     def arm(self) -> str:
@@ -64,23 +67,25 @@ class IterativeReconstructor:
         `scan.probe` (it is `scan.probe` unless refined), and the object takes the rest.
 
         Raises:
-            DataError: the frames and the probe hold no light to compare, or the log can't be written.
+            DataError: the frames and the probe hold no light to compare, the start does not fit the scan, or the log
+                can't be written.
             EngineError: pty-chi is not installed, failed, diverged or took too long; the log is named.
         """
         if importlib.util.find_spec("ptychi") is None:
             raise EngineError(f"{self.arm}: expected pty-chi, it is not installed; run pip install 'foldlight[ptychi]'")
-        start = time.perf_counter()
+        began = time.perf_counter()
         settings = self.settings.filled(len(scan))
+        start = None if self.start is None else checked_start(self.start, scan, self.arm)
         with tempfile.TemporaryDirectory(prefix="foldlight-ptychi-") as name, self._log() as log:
             folder = Path(name)
-            _write_inputs(folder, scan, settings)
+            _write_inputs(folder, scan, settings, start)
             _run_child(folder, log, settings, self.progress)
             found = _read_result(folder, log, self.arm)
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - began
 
         gauge = np.sqrt(_power(scan.probe) / _power(found["probe"]))
         probe = (found["probe"] * gauge).astype(np.complex64) if settings.fit_probe else scan.probe
-        positions = _inside(found["positions_px"], scan) if settings.fit_positions else scan.positions_px
+        positions = inside(found["positions_px"], scan) if settings.fit_positions else scan.positions_px
         return Reconstruction(
             arm=self.arm,
             object=(found["object"] / gauge).astype(np.complex64),
@@ -125,15 +130,12 @@ def _power(probe: np.ndarray) -> float:
     return float(np.sum(np.abs(probe) ** 2, dtype=np.float64))
 
 
-def _inside(positions_px: np.ndarray, scan: Scan) -> np.ndarray:
-    """Positions whose windows stay on the canvas: refinement may carry those at its edge a little too far."""
-    low = np.array(scan.window) // 2
-    inside: np.ndarray = np.clip(positions_px, low, np.array(scan.canvas) - np.array(scan.window) + low)
-    return inside
+def _write_inputs(folder: Path, scan: Scan, settings: IterativeSettings, start: np.ndarray | None) -> None:
+    """The working folder as `ptychi_child` reads it; frames pass block by block, masked pixels as zeros.
 
-
-def _write_inputs(folder: Path, scan: Scan, settings: IterativeSettings) -> None:
-    """The working folder as `ptychi_child` reads it; frames pass block by block, masked pixels as zeros."""
+    The probe takes the level of the best flat image, so that objects begin about 1, from flat and from a start alike.
+    """
+    level = np.float32(flat_amplitude(scan))
     frames = np.lib.format.open_memmap(folder / "frames.npy", mode="w+", dtype=np.float32, shape=scan.photons.shape)
     for first in range(0, len(scan), _BLOCK):
         frames[first : first + _BLOCK] = np.where(scan.mask, scan.photons[first : first + _BLOCK], 0)
@@ -141,9 +143,9 @@ def _write_inputs(folder: Path, scan: Scan, settings: IterativeSettings) -> None
     np.savez(
         folder / "scan.npz",
         positions_px=scan.positions_px,
-        probe=scan.probe * np.float32(flat_amplitude(scan)),
+        probe=scan.probe * level,
         mask=scan.mask,
-        canvas=np.array(scan.canvas),
+        object=np.ones(scan.canvas, np.complex64) if start is None else (start / level).astype(np.complex64),
     )
     write_json(folder / "settings.json", settings.plain())
 

@@ -60,7 +60,7 @@ def _reconstruct(frames: np.ndarray, scan: dict[str, np.ndarray], settings: Iter
     task = PtychographyTask(
         _options(settings, origin=(middle + _MARGIN_PX - 0.5).tolist()),
         diffraction_data=frames,
-        object_data=np.ones((1, *(scan["canvas"] + 2 * _MARGIN_PX)), dtype=np.complex64),
+        object_data=np.pad(scan["object"], _MARGIN_PX, mode="edge")[None],
         probe_data=_with_modes(scan["probe"] / unit, settings.probe_modes),
         probe_position_y_px=positions[:, 0],
         probe_position_x_px=positions[:, 1],

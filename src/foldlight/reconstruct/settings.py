@@ -8,7 +8,14 @@ from pydantic import Field
 from foldlight.core.errors import SettingsError
 from foldlight.core.settings import Settings
 
-__all__ = ["EngineOptions", "IterativeSettings", "LikelihoodOptions", "LikelihoodSettings"]
+__all__ = [
+    "EngineOptions",
+    "IterativeSettings",
+    "LikelihoodOptions",
+    "LikelihoodSettings",
+    "RefineOptions",
+    "RefineSettings",
+]
 
 Engine = Literal["lsqml", "rpie", "dm"]
 
@@ -32,7 +39,8 @@ _ENGINES: dict[Engine, _Engine] = {
 class EngineOptions(Settings):
     """How to run any iterative engine. The defaults suit measured data whose probe is a guess.
 
-    Maximum likelihood (ml) takes epochs, fit_probe, device and time_limit_s from here; the rest is pty-chi's.
+    Maximum likelihood (ml) takes epochs, fit_probe, fit_positions, device and time_limit_s from here; the rest is
+    pty-chi's.
     """
 
     epochs: int | None = Field(default=None, ge=1)
@@ -55,7 +63,7 @@ class EngineOptions(Settings):
     """Part of the exit wave's update that dm applies; less is slower and steadier on noisy data."""
 
     fit_probe: bool = True
-    """Refine the probe too. Switch it off when the probe is known exactly."""
+    """Refine the probe too. Switch it off when the probe is known exactly (not hybrid: see refine_probe)."""
 
     fit_probe_from: int = Field(default=1, ge=0)
     """Epochs that pass before the probe is refined, so that the object takes shape first."""
@@ -68,7 +76,7 @@ class EngineOptions(Settings):
     """Refine the positions too."""
 
     fit_positions_from: int = Field(default=20, ge=0)
-    """Epochs that pass before the positions are refined: they need a recognisable object."""
+    """Epochs that pass before the positions are refined: they need a recognisable object (not ml)."""
 
     seed: int = Field(default=0, ge=0)
     """Seed of the order of frames; the same seed on one CPU thread gives the same bits."""
@@ -117,19 +125,29 @@ class LikelihoodOptions(Settings):
     """Converged when ten iterations gain less log-likelihood than this for each unknown; fitting the noise is worth 0.5
     each, whatever the dose. 0 goes on until rounding stops the descent (ml)."""
 
+    precision: Literal["single", "double"] | None = None
+    """Of all that is done with frames; none given: double for ml, single for hybrid, which is faster and enough where
+    photons are counted (ml, hybrid)."""
+
     pull_photons: float = Field(default=0.1, ge=0)
     """Weight of keeping a pixel near its start, as that of so many photons through it [photon]: nothing where the
     object is lit, but at the dim edge it stops values that hang on less than one photon. 0 is plain likelihood (ml)."""
 
 
 class LikelihoodSettings(LikelihoodOptions):
-    """Poisson maximum likelihood by L-BFGS, with a known probe unless told otherwise."""
+    """Poisson maximum likelihood by L-BFGS, with a known probe at known positions unless told otherwise."""
+
+    precision: Literal["single", "double"] = "double"
+    """Of all that is done with frames."""
 
     iterations: int = Field(default=500, ge=1)
     """Iterations at the most; each passes over all frames once, now and then twice."""
 
     fit_probe: bool = False
     """Refine the probe too, every mode that the scan has."""
+
+    fit_positions: bool = False
+    """Refine the positions too; they may be wrong by a few pixels, and their mean is kept."""
 
     device: str = "cpu"
     """Where to compute: `cpu`, `cuda` or `cuda:1`."""
@@ -144,13 +162,67 @@ class LikelihoodSettings(LikelihoodOptions):
         Raises:
             SettingsError: an option that this engine does not have.
         """
-        if options.fit_positions or options.probe_modes > 1:
+        if options.probe_modes > 1:
             raise SettingsError(
-                "engine ml: expected the positions and the probe modes of the scan, got"
-                f" {'fit_positions' if options.fit_positions else f'probe_modes = {options.probe_modes}'}; refine them"
+                f"engine ml: expected the probe modes of the scan, got probe_modes = {options.probe_modes}; refine them"
                 " with lsqml"
             )
-        shared = options.model_dump(include={"fit_probe", "device", "time_limit_s"})
+        shared = options.model_dump(include={"fit_probe", "fit_positions", "device", "time_limit_s"})
         if options.epochs is not None:
             shared["iterations"] = options.epochs
-        return cls(**(own or LikelihoodOptions()).model_dump(), **shared)
+        return cls(**(own or LikelihoodOptions()).model_dump(exclude_none=True), **shared)
+
+
+class RefineOptions(Settings):
+    """What only `hybrid` asks for: likelihood after an estimate."""
+
+    refine: int = Field(default=10, ge=1)
+    """Steps of likelihood after the network, at the most (hybrid)."""
+
+    refine_probe: bool = False
+    """Refine the probe too; the network was given it (hybrid)."""
+
+    stop: Literal["auto", "held-out", "none"] = "auto"
+    """How many of the steps are made: `held-out` as many as explain photons best that were kept from them, `none` all;
+    `auto` asks the held-out photons where the photons are counted (hybrid)."""
+
+    held_out: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the photons that chooses the number of steps (hybrid)."""
+
+
+class RefineSettings(Settings):
+    """How an estimate is refined."""
+
+    likelihood: LikelihoodSettings = LikelihoodSettings(iterations=10, precision="single")
+    """The likelihood; its iterations are the most steps there may be."""
+
+    stop: Literal["auto", "held-out", "none"] = "auto"
+    """See `RefineOptions`."""
+
+    held_out: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the photons that chooses the number of steps."""
+
+    seed: int = Field(default=0, ge=0)
+    """Root seed of the draw that splits the photons."""
+
+    @classmethod
+    def of(
+        cls, options: EngineOptions, likelihood: LikelihoodOptions | None = None, own: RefineOptions | None = None
+    ) -> "RefineSettings":
+        """What is common to all engines, to those of likelihood, and what is asked of this one.
+
+        Raises:
+            SettingsError: an option that this engine does not have.
+        """
+        own = own or RefineOptions()
+        wanted = likelihood or LikelihoodOptions()
+        if wanted.precision is None:
+            wanted = wanted.model_copy(update={"precision": "single"})
+        steps = options.model_copy(update={"epochs": own.refine, "fit_probe": own.refine_probe})
+        if options.epochs is not None:
+            raise SettingsError(f"engine hybrid: expected refine steps, got epochs = {options.epochs}; use --refine")
+        return cls(
+            likelihood=LikelihoodSettings.of(steps, wanted),
+            seed=options.seed,
+            **own.model_dump(include={"stop", "held_out"}),
+        )

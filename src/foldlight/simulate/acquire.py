@@ -8,15 +8,16 @@ import torch
 from foldlight.core.errors import DataError, SettingsError
 from foldlight.core.seeds import generator
 from foldlight.optics import forward
-from foldlight.optics.probes import disc, normalised, zone_plate
+from foldlight.optics.probes import make_probe, normalised, partly_coherent
 from foldlight.scan import Frames, Scan
 from foldlight.simulate.objects import make_object
 from foldlight.simulate.settings import SimulationSettings
 from foldlight.simulate.trajectories import fermat_spiral, jittered_raster, uniform_random
 
-__all__ = ["acquire", "expected_frames", "expose_again", "simulate"]
+__all__ = ["acquire", "expected_frames", "expose_again", "simulate", "smallest_counts"]
 
 _MARGIN_PX = 1  # room for the light that a sub-pixel move carries past the window's edge
+_MODE_POWER = 1 / 6  # of a mode, relative to the one before it
 _TRAJECTORIES = {"raster": jittered_raster, "spiral": fermat_spiral, "random": uniform_random}
 
 
@@ -36,8 +37,10 @@ def simulate(settings: SimulationSettings, noise: str = "photons") -> Scan:
     positions = _TRAJECTORIES[settings.trajectory](
         settings.positions, ((low, low), (high, high)), generator(settings.seed, "positions")
     )
-    make_probe = zone_plate if settings.probe_kind == "zone-plate" else disc
-    probe = make_probe((size, size), settings.probe_diameter_px)
+    rng = generator(settings.seed, "probe")
+    probe = make_probe(settings.probe_kind, (size, size), settings.probe_diameter_px, rng)
+    if settings.probe_modes > 1:
+        probe = partly_coherent(probe, tuple(_MODE_POWER**mode for mode in range(settings.probe_modes)), rng)
     scan = acquire(truth, probe, positions, settings.dose, settings.seed, noise)
     scan.origin["simulation"] = settings.plain()
     return scan
@@ -103,8 +106,14 @@ def expose_again(scan: Scan, seed: int, noise: str = "held out") -> Scan:
 def _counted(truth: np.ndarray, probe: np.ndarray, positions_px: np.ndarray, rng: np.random.Generator) -> Frames:
     """Poisson counts about the expected frames, in the smallest type that holds them."""
     expected = expected_frames(truth, probe, positions_px)
-    counts = np.concatenate([rng.poisson(block.astype(np.float64)).astype(np.uint32) for block in expected])
-    return Frames(counts.astype(np.uint16) if counts.max(initial=0) < 2**16 else counts, whole=True)
+    counts = np.concatenate([smallest_counts(rng.poisson(block.astype(np.float64))) for block in expected])
+    return Frames(counts, whole=True)
+
+
+def smallest_counts(counts: np.ndarray) -> np.ndarray:
+    """Whole counts in the smallest of uint16, uint32 and uint64 that holds them."""
+    most = counts.max(initial=0)
+    return counts.astype(np.uint16 if most < 2**16 else np.uint32 if most < 2**32 else np.uint64)
 
 
 def expected_frames(

@@ -14,12 +14,16 @@ from foldlight.optics.coverage import coverage_map
 from foldlight.optics.forward import expected_frames
 from foldlight.reconstruct.constant import ConstantReconstructor
 from foldlight.reconstruct.engines import load_network
+from foldlight.reconstruct.hybrid import HybridReconstructor
+from foldlight.reconstruct.neural import NeuralReconstructor
 from foldlight.reconstruct.protocol import Ledger, Reconstruction
+from foldlight.reconstruct.settings import RefineSettings
 from foldlight.scan import Scan
 from foldlight.simulate.acquire import expose_again
 
 __all__ = [
     "BASELINE_ARM",
+    "HYBRID_ARM",
     "ITERATIVE_ARM",
     "PINN_ARM",
     "SUPERVISED_ARM",
@@ -37,10 +41,13 @@ BASELINE_ARM = "Baseline"
 SUPERVISED_ARM = "Supervised"
 """The network that was trained on the true object, where it is known: what more knowledge than photons is worth."""
 
+HYBRID_ARM = "Hybrid"
+"""The first network's estimate, refined by some steps of likelihood."""
+
 ITERATIVE_ARM = "PtyChi"
 """The reconstruction of an iterative engine."""
 
-TESTED_ARMS = (PINN_ARM, BASELINE_ARM, SUPERVISED_ARM, ITERATIVE_ARM)
+TESTED_ARMS = (PINN_ARM, BASELINE_ARM, SUPERVISED_ARM, HYBRID_ARM, ITERATIVE_ARM)
 """Arms of a study, in the order of its tables; the flat image is what they have to beat."""
 
 _OWN_KEYS = {"object", "probe", "positions_px", "coverage", "_metadata"}
@@ -61,6 +68,7 @@ def compare_models(
     supervised: Path | None = None,
     noise_draws: int = 1,
     seed: int = 0,
+    refine: RefineSettings | None = None,
 ) -> Comparison:
     """Reconstruct a scan with the networks and compare them with a reconstruction file and with the flat image.
 
@@ -78,17 +86,20 @@ def compare_models(
         noise_draws: exposures that each network reconstructs, that of the scan among them; two or more, and a truth,
             give the networks their `bias_fraction`.
         seed: root seed of the further exposures.
+        refine: one arm more, the first of these networks refined so; none when None, or where there is no network.
 
     Raises:
         BundleError: a bundle is missing or can't be used.
         DataError: the file or a network does not fit the scan, or the file was made from other data.
         SettingsError: see `compare`.
     """
-    networks = [
+    networks: list[NeuralReconstructor | HybridReconstructor] = [
         replace(load_network(bundle, device, progress), arm=arm)
         for arm, bundle in ((PINN_ARM, pinn), (BASELINE_ARM, baseline), (SUPERVISED_ARM, supervised))
         if bundle is not None
     ]
+    if refine is not None and networks:
+        networks.append(HybridReconstructor(networks[0], refine, progress))
     arms = [network.reconstruct(scan) for network in networks]
     if iterative is not None:
         arms.append(read_iterative(iterative, scan))

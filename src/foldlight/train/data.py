@@ -4,36 +4,49 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from foldlight.core.errors import DataError
+from foldlight.core.errors import DataError, SettingsError
 from foldlight.core.seeds import generator
-from foldlight.optics.patches import gather
-from foldlight.sampling.grouping import neighbour_groups
+from foldlight.sampling.grouping import neighbour_groups, neighbour_regions
 from foldlight.sampling.thinning import thin
 from foldlight.scan import Scan
 from foldlight.train.settings import TrainingSettings
 
-__all__ = ["Batch", "GroupedFrames", "held_out_photons", "true_object"]
+__all__ = ["Batch", "GroupedFrames", "held_out_photons", "prepared", "true_object"]
 
 
-_SEEN_SHARE = 0.8  # of the photons of a validation frame
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+_SEEN_SHARE = 0.8  # of the photons, where a network sees some and is scored on the others
 _AHEAD = 2  # batches a loader keeps ready: they bound the memory, and one waits while the next is made
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Photons (group, n, y, x), positions (group, n, 2) on each group's own canvas, and the probe (mode, y, x).
+    """Groups of frames.
 
-    With supervision by the object also the true patches (group, n, y, x).
+    Attributes:
+        photons: (group, n, y, x) what a network sees.
+        positions_px: (group, n, 2) on each group's own canvas [px].
+        probe: (mode, y, x) for these photons.
+        canvas: (height, width) that holds every group [px].
+        scored: (group, n, y, x) photons that the result has to explain, where they are not the same.
+        scored_probe: (mode, y, x) for those.
+        truth: (group, h, w) the true objects, with supervision by them.
     """
 
     photons: Tensor
     positions_px: Tensor
     probe: Tensor
+    canvas: tuple[int, int]
+    scored: Tensor | None = None
+    scored_probe: Tensor | None = None
     truth: Tensor | None = None
 
 
@@ -44,15 +57,20 @@ class GroupedFrames:
     Attributes:
         scan: the whole scan; frames are read from it, never copied.
         frames: (n,) indexes of the frames to use.
-        groups: (g, C) indexes into the scan; one group a frame, or fewer where `TrainingSettings.groups` says so.
-        canvas: (height, width) that holds any group [px].
-        supervised: batches carry patches of the scan's true object.
+        groups: (g, C) indexes into the scan. Small groups: one a frame, or fewer where `TrainingSettings.groups` says
+            so. Regions: enough to hold each frame.
+        regional: groups are regions, few of which hold a frame.
+        redrawn: regions are drawn anew for each epoch.
+        split: the photons of each batch are dealt out: a network sees some and has to explain the others.
+        supervised: batches carry the scan's true object.
     """
 
     scan: Scan
     frames: np.ndarray
     groups: np.ndarray
-    canvas: tuple[int, int]
+    regional: bool = False
+    redrawn: bool = False
+    split: bool = False
     supervised: bool = False
 
     @classmethod
@@ -64,46 +82,76 @@ class GroupedFrames:
         """
         positions = scan.positions_px[frames]
         rng = generator(settings.seed, "groups", purpose)
-        groups = frames[neighbour_groups(positions, settings.group_size, settings.neighbours, rng)]
-        if purpose == "train" and settings.groups is not None and settings.groups < len(groups):
+        size = settings.group_size
+        if settings.regional:
+            groups = frames[neighbour_regions(positions, min(size, len(frames)), rng)]
+        else:
+            groups = frames[neighbour_groups(positions, size, settings.neighbours, rng)]
+        training = purpose == "train"
+        fewer = training and settings.groups is not None and settings.groups < len(groups)
+        if fewer:
             kept = generator(settings.seed, "kept groups", purpose).permutation(len(groups))[: settings.groups]
             groups = groups[np.sort(kept)]
-        members = np.rint(scan.positions_px[groups])
-        extent = np.ptp(members, axis=1).max(axis=0).astype(int)
-        height, width = (np.array(scan.window) + extent).tolist()
-        return cls(scan, frames, groups, (height, width), purpose == "train" and settings.supervision == "object")
+        split = training and settings.supervision == "photons" and settings.scored == "held-back"
+        if split and not scan.photons.whole:
+            raise SettingsError(
+                "scored = held-back: expected counted photons (whole numbers) to deal out, got scaled values; give the"
+                " photon scale, or --scored same"
+            )
+        supervised = training and settings.supervision == "object"
+        redrawn = settings.regional and training and not fewer
+        return cls(scan, frames, groups, settings.regional, redrawn, split, supervised)
 
     @property
     def groups_per_epoch(self) -> int:
-        """Groups that use each frame about once: one for C frames, or all where there are fewer."""
+        """Groups that use each frame about once: regions all; small groups one for C frames, or all if fewer."""
+        if self.regional:
+            return len(self.groups)
         return max(1, min(len(self.groups), len(self.frames) // self.groups.shape[1]))
 
     def epoch(
         self, groups_per_batch: int, rng: np.random.Generator | None = None, loader_workers: int = 0
     ) -> Iterator[Batch]:
-        """Batches that use each frame about once: one group in C, shuffled, or in stored order without `rng`.
+        """Batches that use each frame about once, shuffled, or in stored order without `rng`.
 
         Batches and their order are the same for any number of background loaders.
         """
-        order = np.arange(len(self.groups)) if rng is None else rng.permutation(len(self.groups))
-        order = order[:: self.groups.shape[1]] if rng is None else order[: self.groups_per_epoch]
-        parts = (order[start : start + groups_per_batch] for start in range(0, len(order), groups_per_batch))
-        return _prepared(self._batch, (self.groups[part] for part in parts), loader_workers)
+        groups = self.groups
+        if self.redrawn and rng is not None:
+            groups = self.frames[neighbour_regions(self.scan.positions_px[self.frames], groups.shape[1], rng)]
+        if rng is None:
+            order = np.arange(len(groups))[:: 1 if self.regional else groups.shape[1]]
+        else:
+            order = rng.permutation(len(groups))[: self.groups_per_epoch]
+        starts = range(0, len(order), groups_per_batch)
+        parts = [groups[order[start : start + groups_per_batch]] for start in starts]
+        seeds = rng.integers(2**63, size=len(parts)).tolist() if rng is not None and self.split else [None] * len(parts)
+        return prepared(self._batch, zip(parts, seeds, strict=True), loader_workers)
 
     def with_photons(self, scan: Scan) -> "GroupedFrames":
         """The same groups of the same frames, with another exposure's photons and probe."""
         return replace(self, scan=scan)
 
-    def _batch(self, groups: np.ndarray) -> Batch:
+    def _batch(self, drawn: tuple[np.ndarray, int | None]) -> Batch:
+        groups, seed = drawn
         # What a bad pixel counted must not reach the network, let alone a hot one.
         photons = np.where(self.scan.mask, self.scan.photons[groups.ravel()], np.float32(0))
         photons = photons.reshape(*groups.shape, *self.scan.window)
         positions = self.scan.positions_px[groups]
-        corner = np.rint(positions).min(axis=1, keepdims=True) - np.array(self.scan.window) // 2
-        truth = _patches(self.scan, positions) if self.supervised else None
-        return Batch(
-            torch.from_numpy(photons), torch.from_numpy(positions - corner), torch.from_numpy(self.scan.probe), truth
-        )
+        whole = np.rint(positions).astype(int)
+        corner = whole.min(axis=1, keepdims=True) - np.array(self.scan.window) // 2
+        height, width = (np.array(self.scan.window) + np.ptp(whole, axis=1).max(axis=0)).tolist()
+        canvas = (height, width)
+        probe = torch.from_numpy(self.scan.probe)
+        truth = _true_regions(self.scan, corner[:, 0], canvas) if self.supervised else None
+        scored = scored_probe = None
+        if seed is not None:
+            counts = photons.astype(np.int64)
+            photons = np.random.default_rng(seed).binomial(counts, _SEEN_SHARE).astype(np.float32)
+            scored = torch.from_numpy(counts.astype(np.float32) - photons)
+            probe, scored_probe = probe * _SEEN_SHARE**0.5, probe * (1 - _SEEN_SHARE) ** 0.5
+        places = torch.from_numpy(positions - corner)
+        return Batch(torch.from_numpy(photons), places, probe, canvas, scored, scored_probe, truth)
 
 
 def held_out_photons(scan: Scan, frames: np.ndarray, settings: TrainingSettings) -> tuple[GroupedFrames, GroupedFrames]:
@@ -134,14 +182,14 @@ def true_object(scan: Scan) -> np.ndarray:
     return scan.truth.astype(np.complex64, copy=False)
 
 
-def _patches(scan: Scan, positions_px: np.ndarray) -> Tensor:
-    """True patches (group, n, y, x) in the windows of positions (group, n, 2), cut where the forward model cuts."""
-    positions = torch.from_numpy(positions_px.reshape(1, -1, 2))
-    canvas = torch.from_numpy(true_object(scan))
-    return gather(canvas[None], positions, scan.window).reshape(*positions_px.shape[:2], *scan.window)
+def _true_regions(scan: Scan, corners: np.ndarray, canvas: tuple[int, int]) -> Tensor:
+    """(group, h, w) true objects on canvases whose first pixels lie at these corners; 1 beyond the scan's canvas."""
+    truth = np.pad(true_object(scan), ((0, canvas[0]), (0, canvas[1])), constant_values=1)
+    cut = [truth[top : top + canvas[0], left : left + canvas[1]] for top, left in corners.tolist()]
+    return torch.from_numpy(np.stack(cut))
 
 
-def _prepared(make: Callable[[np.ndarray], Batch], items: Iterable[np.ndarray], workers: int) -> Iterator[Batch]:
+def prepared(make: Callable[[Item], Made], items: Iterable[Item], workers: int) -> Iterator[Made]:
     """`make` of each item, in order; with workers, made in threads a few items ahead of their use.
 
     Threads, not the processes of torch's DataLoader: reading, converting and copying frames is numpy's work, which
@@ -153,7 +201,7 @@ def _prepared(make: Callable[[np.ndarray], Batch], items: Iterable[np.ndarray], 
         yield from map(make, items)
         return
     pool = ThreadPoolExecutor(workers, thread_name_prefix="foldlight-loader")
-    waiting: deque[Future[Batch]] = deque()
+    waiting: deque[Future[Made]] = deque()
     try:
         for item in items:
             waiting.append(pool.submit(make, item))

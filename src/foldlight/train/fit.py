@@ -22,8 +22,9 @@ from foldlight.core.files import replacing, write_json, write_text
 from foldlight.core.progress import progress_bar
 from foldlight.core.provenance import environment, sha256_arrays
 from foldlight.core.seeds import generator, integer_seed
-from foldlight.networks.generators import build
+from foldlight.networks.generators import PatchNetwork, build
 from foldlight.networks.settings import NetworkSettings
+from foldlight.networks.unrolled import UnrolledNetwork
 from foldlight.optics.flat import flat_amplitude
 from foldlight.optics.forward import expected_photons, place_probe
 from foldlight.sampling.overlap import probe_diameters_px
@@ -31,10 +32,10 @@ from foldlight.sampling.split import spatial_split
 from foldlight.scan import Scan
 from foldlight.train.data import Batch, GroupedFrames, held_out_photons, true_object
 from foldlight.train.device import usable_device
-from foldlight.train.objective import LOSSES, group_loss, object_loss
+from foldlight.train.objective import LOSSES, object_loss, photon_loss
 from foldlight.train.settings import TrainingSettings
 
-__all__ = ["Training", "fit"]
+__all__ = ["Training", "adapt", "as_csv", "fit", "learning_rate"]
 
 _WARMUP_STEPS = 30
 _CLIP_NORM = 1.0
@@ -71,6 +72,7 @@ def fit(
     resume: bool = False,
     progress: bool = True,
     *,
+    start: Model | None = None,
     keep_collapsed: bool = False,
     loader_workers: int = 0,
     report: Callable[[str], None] | None = None,
@@ -90,25 +92,27 @@ def fit(
         folder: where log and checkpoint go.
         resume: go on from the folder's checkpoint, to the same weights as an undisturbed run.
         progress: show a bar.
+        start: a model whose weights to begin with, of the same network; weights are drawn when None.
         keep_collapsed: return a network that ended no better than a flat object, marked as `collapsed`, as a result.
         loader_workers: background threads that prepare batches; any number gives the same weights.
         report: gets one line an epoch, for a log that is read while training runs.
 
     Raises:
         DataError: supervision by an object that the scan does not know.
-        SettingsError: the checkpoint belongs to other settings or data; too few frames for groups or the split.
+        SettingsError: the checkpoint belongs to other settings or data; too few frames for groups or the split; the
+            start is another network.
         TrainingError: the loss is no number, or, unless `keep_collapsed`, training ended no better than a flat object.
     """
     if loader_workers < 0:
         raise SettingsError(f"loader_workers = {loader_workers}: expected 0 or more")
-    loop = _Loop.start(scan, network, settings, loader_workers)
+    loop = _Loop.start(scan, network, settings, loader_workers, start)
     if resume:
         loop.load(folder / "checkpoint.pt")
     with progress_bar("training", settings.epochs, progress) as advance:
         while loop.epoch < settings.epochs and loop.epoch - loop.best_epoch < settings.patience:
             row = loop.run_epoch(lambda done: advance(loop.epoch + done))
             advance(loop.epoch, f"loss {row['train_loss']:.3f}, held out {row['validation_loss']:.3f}")
-            write_text(folder / "history.csv", _as_csv(loop.history))
+            write_text(folder / "history.csv", as_csv(loop.history))
             loop.save(folder / "checkpoint.pt")
             if report is not None:
                 report(_line(loop.history, settings.epochs))
@@ -118,6 +122,37 @@ def fit(
         {**training.model.training, "seconds": training.seconds, "environment": environment()},
     )
     return training
+
+
+def adapt(
+    scan: Scan, model: Model, steps: int, *, seed: int = 0, device: str = "cpu", progress: bool = True
+) -> Training:
+    """A model made to fit one scan: about so many steps of training on its photons, from the model's weights.
+
+    A fifth of the photons judges: the weights that explain them best are kept, and those of the model are among them,
+    so on a scan that there is nothing to learn from, nothing changes.
+
+    Args:
+        scan: frames, positions and probe.
+        model: an unrolled network.
+        steps: of one region of frames each.
+        seed: of regions and of the dealing of photons.
+        device: where to compute.
+        progress: show a bar.
+
+    Raises:
+        SettingsError: the photons are not whole numbers, or there are too few frames.
+    """
+    gridsize = max(1, round(model.group_size**0.5))
+    settings = TrainingSettings(gridsize=gridsize, validation="photons", seed=seed, device=device, epochs=1)
+    loop = _Loop.start(scan, model.network, settings, 0, model)
+    epochs = max(1, round(steps / loop.steps_per_epoch))
+    loop.settings = loop.settings.model_copy(update={"epochs": epochs})
+    with progress_bar("adapting", epochs, progress) as advance:
+        while loop.epoch < epochs:
+            row = loop.run_epoch(lambda done: advance(loop.epoch + done))
+            advance(loop.epoch, f"held out {row['validation_loss']:.3f}")
+    return loop.finish(keep_collapsed=True)
 
 
 @dataclass
@@ -131,12 +166,13 @@ class _Loop:
     train: GroupedFrames
     seen: GroupedFrames
     held: GroupedFrames
-    network: nn.Module
+    network: PatchNetwork | UnrolledNetwork
     optimiser: torch.optim.Adam
     mask: torch.Tensor
     loader_workers: int = 0
     epoch: int = 0
     best_epoch: int = 0
+    start_loss: float | None = None
     best_loss: float = float("inf")
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
@@ -144,24 +180,42 @@ class _Loop:
 
     @classmethod
     def start(
-        cls, scan: Scan, network_settings: NetworkSettings, settings: TrainingSettings, loader_workers: int
+        cls,
+        scan: Scan,
+        network_settings: NetworkSettings,
+        settings: TrainingSettings,
+        loader_workers: int,
+        start: Model | None = None,
     ) -> "_Loop":
+        settings = settings.filled(started=start is not None)
         train, seen, held = _validated(scan, settings)
         device = usable_device(settings.device)
-        network = build(network_settings, scan.window, integer_seed(settings.seed, "weights")).to(device)
-        return cls(
+        if start is None:
+            network = build(network_settings, scan.window, integer_seed(settings.seed, "weights")).to(device)
+        elif start.network.plain() == network_settings.plain():
+            network = start.module(str(device))
+        else:
+            raise SettingsError(
+                f"start: expected a network of {network_settings.plain()}, got one of {start.network.plain()}; train"
+                " with its settings"
+            )
+        loop = cls(
             scan=scan,
             network_settings=network_settings,
             settings=settings,
-            key=_key(scan, network_settings, settings),
+            key=_key(scan, network_settings, settings, start),
             train=train,
             seen=seen,
             held=held,
             network=network,
-            optimiser=torch.optim.Adam(network.parameters(), lr=settings.learning_rate),
+            optimiser=torch.optim.Adam(network.parameters()),
             mask=torch.from_numpy(scan.mask).to(device),
             loader_workers=loader_workers,
         )
+        if start is not None:  # what it can do untrained is the mark to beat
+            loop.start_loss, loop.best_weights = loop.evaluate(), loop.weights()
+            loop.best_loss = loop.start_loss
+        return loop
 
     def run_epoch(self, advance: Any) -> dict[str, float]:
         """One pass over the training groups, then the validation loss."""
@@ -172,25 +226,20 @@ class _Loop:
         losses = []
         for step, batch in enumerate(self.train.epoch(self.groups_per_batch, order, self.loader_workers)):
             self.set_learning_rate(self.epoch * steps + step, self.settings.epochs * steps)
-            loss = self.loss(batch) if batch.truth is None else self.supervised_loss(batch, batch.truth)
-            self.optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
-            self.optimiser.step()
-            losses.append(loss.detach())
+            losses.append(self.learn(batch))
             advance((step + 1) / steps)
         train_loss = float(torch.stack(losses).mean())
         validation_loss = self.evaluate()
         if not np.isfinite(train_loss + validation_loss):
             raise TrainingError(
                 f"training: expected a finite loss, got {train_loss} in epoch {self.epoch + 1}; lower --learning-rate"
-                f" (now {self.settings.learning_rate:g}) and check the scan's probe and units with inspect"
+                f" (now {self.settings.learning_rate}) and check the scan's probe and units with inspect"
             )
         self.epoch += 1
         self.seconds += time.perf_counter() - began
         if validation_loss < self.best_loss:
             self.best_epoch, self.best_loss = self.epoch, validation_loss
-            self.best_weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+            self.best_weights = self.weights()
         row = {
             "epoch": self.epoch,
             "train_loss": train_loss,
@@ -210,48 +259,47 @@ class _Loop:
         return -(-self.train.groups_per_epoch // self.groups_per_batch)
 
     def set_learning_rate(self, step: int, total: int) -> None:
-        """Linear warm-up, then a cosine to 1 % of the peak."""
-        cosine = 0.505 + 0.495 * np.cos(np.pi * step / total)
-        rate = self.settings.learning_rate * min((step + 1) / _WARMUP_STEPS, cosine)
+        rate = learning_rate(self.settings.learning_rate or 0.0, step, total)
         for group in self.optimiser.param_groups:
-            group["lr"] = float(rate)
+            group["lr"] = rate
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """As they are now."""
+        return {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+
+    def learn(self, batch: Batch) -> torch.Tensor:
+        """One step of training; its loss."""
+        loss = self.loss(batch) if batch.truth is None else self.supervised_loss(batch, batch.truth)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
+        self.optimiser.step()
+        return loss.detach()
 
     def loss(self, batch: Batch, target: Batch | None = None) -> torch.Tensor:
-        """Misfit of what the network makes of a batch with its own photons, or with those of another exposure."""
-        target = target or batch
+        """Misfit of what the network makes of a batch with the photons to be explained, or with a target's."""
         device = self.mask.device
-        patches, positions, probes = self.patches(batch)
-        if target is not batch:
-            probes = place_probe(target.probe.to(device), positions)
-        return group_loss(
-            patches,
-            target.photons.to(device),
-            positions,
-            probes,
-            self.mask,
-            self.canvas,
-            self.network_settings.merge_floor,
-            self.settings.loss,
-        )
+        objects, positions, probes = self.objects(batch)
+        photons, probe = batch.photons, None
+        if target is not None:
+            photons, probe = target.photons, target.probe
+        elif batch.scored is not None and batch.scored_probe is not None:
+            photons, probe = batch.scored, batch.scored_probe
+        if probe is not None:
+            probes = place_probe(probe.to(device), positions)
+        return photon_loss(objects, photons.to(device), positions, probes, self.mask, self.settings.loss)
 
     def supervised_loss(self, batch: Batch, truth: torch.Tensor) -> torch.Tensor:
-        """Misfit between what the network makes of a batch and the true patches."""
-        patches, _, probes = self.patches(batch)
-        return object_loss(patches, truth.to(self.mask.device), probes, self.network_settings.merge_floor)
+        """Misfit between what the network makes of a batch and the true objects."""
+        objects, positions, probes = self.objects(batch)
+        return object_loss(objects, truth.to(self.mask.device), positions, probes, self.network_settings.merge_floor)
 
-    def patches(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What the network makes of each frame of a batch; the frames' positions, and the probe in their windows."""
+    def objects(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What the network makes of each group; the frames' positions, and the probe in their windows."""
         device = self.mask.device
         positions, photons = batch.positions_px.to(device), batch.photons.to(device)
         probes = place_probe(batch.probe.to(device), positions)
-        patches = self.network(photons.flatten(0, 1), probes.flatten(0, 1)).unflatten(0, photons.shape[:2])
-        return patches, positions, probes
-
-    @property
-    def canvas(self) -> tuple[int, int]:
-        """One canvas size that holds the groups of both sides."""
-        (a, b), (c, d) = self.train.canvas, self.seen.canvas
-        return max(a, c), max(b, d)
+        return self.network.objects(photons, positions, probes, self.mask, batch.canvas), positions, probes
 
     def evaluate(self) -> float:
         """Loss on held-out photons of the validation frames, each frame about once."""
@@ -294,6 +342,7 @@ class _Loop:
                 "best_epoch": self.best_epoch,
                 "final_loss": self.history[-1]["train_loss"],
                 "best_validation_loss": self.best_loss,
+                **({} if self.start_loss is None else {"start_loss": self.start_loss}),
                 "flat_loss": flat,
                 "collapsed": collapsed,
                 "n_frames": len(self.train.frames),
@@ -337,13 +386,17 @@ class _Loop:
             setattr(self, name, state[name])
 
 
-def _key(scan: Scan, network: NetworkSettings, settings: TrainingSettings) -> dict[str, Any]:
+def _key(
+    scan: Scan, network: NetworkSettings, settings: TrainingSettings, start: Model | None = None
+) -> dict[str, Any]:
     """What decides the bits of a run; a checkpoint goes on only where all of it is the same.
 
     Raises:
         DataError: supervision by an object that the scan does not know.
     """
     key = {"data": scan.digest(), "network": network.plain(), "settings": settings.plain()}
+    if start is not None:
+        key["start"] = start.digest()
     if settings.supervision == "photons":
         return key
     return {**key, "object": sha256_arrays(true_object(scan))}
@@ -406,7 +459,14 @@ def _line(history: list[dict[str, float]], epochs: int) -> str:
     )
 
 
-def _as_csv(rows: list[dict[str, float]]) -> str:
+def learning_rate(peak: float, step: int, total: int) -> float:
+    """Of a step: linear warm-up, then a cosine to 1 % of the peak."""
+    cosine = 0.505 + 0.495 * np.cos(np.pi * step / total)
+    return float(peak * min((step + 1) / _WARMUP_STEPS, cosine))
+
+
+def as_csv(rows: list[dict[str, float]]) -> str:
+    """Rows of a log, named by the first."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()

@@ -1,4 +1,4 @@
-"""From the patches of a group to one number: do the neighbours agree, and do they explain the photons?"""
+"""From the objects of some groups to one number: do the neighbours agree, and do they explain the photons?"""
 
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
@@ -7,63 +7,68 @@ from foldlight.optics.forward import expected_photons, trust
 from foldlight.optics.likelihood import amplitude_error, poisson_nll
 from foldlight.optics.patches import gather, scatter
 
-__all__ = ["LOSSES", "group_loss", "merge", "object_loss"]
+__all__ = ["LOSSES", "object_loss", "photon_loss", "region_error"]
+
+_HALF_LIT = 0.3  # of the brightest pixel's light: there an error weighs half
 
 LOSSES = {"poisson": poisson_nll, "amplitude": amplitude_error}
 
 
-def merge(
-    patches: Complex[Tensor, "group n y x"],
-    positions_px: Float[Tensor, "group n 2"],
-    weight: Float[Tensor, "group n y x"],
-    canvas: tuple[int, int],
-) -> Complex[Tensor, "group h w"]:
-    """Weighted mean of a group's patches where they overlap; 0 where no light fell."""
-    total = scatter(patches * weight, positions_px, canvas)
-    share = scatter(weight, positions_px, canvas)
-    return total / share.clamp(min=1e-3)
-
-
-def group_loss(
-    patches: Complex[Tensor, "group n y x"],
+def photon_loss(
+    objects: Complex[Tensor, "group h w"],
     photons: Float[Tensor, "group n y x"],
     positions_px: Float[Tensor, "group n 2"],
     probes: Complex[Tensor, "group n mode y x"],
     mask: Bool[Tensor, "y x"],
-    canvas: tuple[int, int],
-    merge_floor: float,
     loss: str = "poisson",
 ) -> Float[Tensor, ""]:
-    """Misfit between counted photons and those expected from the merged patches of each group.
+    """Misfit between counted photons and those expected behind the object of each group.
 
-    Merging first makes neighbours agree: a patch can only explain its own frame through what the group shows.
+    A group's frames share their object, so neighbours have to agree: what one frame shows is what the others see.
 
     Args:
-        patches: what the network made of each frame.
+        objects: what the network made of each group of frames.
         photons: counted photons.
         positions_px: window centres on the group's own canvas [px].
         probes: the probe in each frame's window [sqrt(photon)].
         mask: valid detector pixels.
-        canvas: (height, width) that holds every group [px].
-        merge_floor: of the weights by which patches are merged, see `optics.forward.trust`.
         loss: key of `LOSSES`.
     """
-    merged = merge(patches, positions_px, trust(probes, merge_floor), canvas)
-    window = (patches.shape[-2], patches.shape[-1])
-    expected = expected_photons(probes, gather(merged, positions_px, window))
-    return LOSSES[loss](expected, photons, mask)
+    window = (photons.shape[-2], photons.shape[-1])
+    return LOSSES[loss](expected_photons(probes, gather(objects, positions_px, window)), photons, mask)
 
 
 def object_loss(
-    patches: Complex[Tensor, "group n y x"],
-    truth: Complex[Tensor, "group n y x"],
+    objects: Complex[Tensor, "group h w"],
+    truth: Complex[Tensor, "group h w"],
+    positions_px: Float[Tensor, "group n 2"],
     probes: Complex[Tensor, "group n mode y x"],
-    merge_floor: float,
+    floor: float,
 ) -> Float[Tensor, ""]:
-    """Mean absolute difference between complex patches and the true ones.
+    """Mean absolute difference between objects and the true ones, weighted as patches are in a stitched image.
 
-    Every pixel weighs what it will weigh in the stitched image, so the dark rim of a window teaches nothing. No gauge
-    is removed: the truth anchors each patch's constant phase.
+    The dark rim of a region teaches nothing. No gauge is removed: the truth anchors each group's constant phase.
     """
-    weight = trust(probes, merge_floor)
-    return (weight * (patches - truth).abs()).sum() / weight.sum()
+    canvas = (truth.shape[-2], truth.shape[-1])
+    weight = scatter(trust(probes, floor), positions_px, canvas)
+    return (weight * (objects - truth).abs()).sum() / weight.sum()
+
+
+def region_error(
+    objects: Complex[Tensor, "group h w"], truth: Complex[Tensor, "group h w"], light: Float[Tensor, "group h w"]
+) -> Float[Tensor, " group"]:
+    """Relative squared error of each object where it is lit, at the constant phase at which it agrees best.
+
+    Args:
+        objects: estimates.
+        truth: what they should be.
+        light: photons through each pixel.
+
+    Source: docs/physics.md, gauge (known probe).
+    """
+    weight = light / (light + _HALF_LIT * light.amax(dim=(-2, -1), keepdim=True))
+    inner = (weight * truth.conj() * objects).sum(dim=(-2, -1))
+    turn = (inner.conj() / inner.abs().clamp(min=1e-12))[:, None, None]
+    off = objects * turn - truth
+    squares = [weight * (part.real.square() + part.imag.square()) for part in (off, truth)]
+    return squares[0].sum(dim=(-2, -1)) / squares[1].sum(dim=(-2, -1)).clamp(min=1e-12)

@@ -1,0 +1,287 @@
+"""One network for many scans: supervised training on an endless set of simulated ones, no two alike.
+
+Nothing of a measured scan enters. Every scan is drawn from its number (`simulate.variety`), the step size is a function
+of the step, and weights start from the seed, so the same settings on one thread of the same machine give the same bits,
+undisturbed or resumed.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+
+from foldlight.bundle import Model
+from foldlight.core.errors import DataError, SettingsError, TrainingError
+from foldlight.core.files import replacing, write_json, write_text
+from foldlight.core.progress import progress_bar
+from foldlight.core.provenance import environment
+from foldlight.core.seeds import generator, integer_seed
+from foldlight.networks.generators import build
+from foldlight.networks.settings import NetworkSettings
+from foldlight.optics.forward import illumination, place_probe
+from foldlight.optics.patches import scatter
+from foldlight.scan import Scan
+from foldlight.simulate.variety import draw_scan
+from foldlight.train.data import prepared, true_object
+from foldlight.train.device import usable_device
+from foldlight.train.fit import as_csv, learning_rate
+from foldlight.train.objective import region_error
+from foldlight.train.settings import PretrainingSettings
+
+__all__ = ["Regions", "pretrain"]
+
+_CLIP = 2.0  # of the usual gradient: what is longer is shortened, so that no odd scan undoes many others
+_USUAL = 0.02  # of a gradient's length enters the usual one
+_LEAST = 1e-7  # of the relative squared error: finer is rounding
+_KEPT_EVERY = 100  # steps between checkpoints
+_LOGGED_EVERY = 20  # steps of a row in the log
+_AHEAD = 1  # loaders
+_LEAST_MARGIN_PX = 8  # of a canvas around one window: room for wrong positions
+_TESTED = 48  # scans that tell the error at the end
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Some simulated scans of as many frames, side by side.
+
+    Attributes:
+        photons: (group n y x) counted.
+        positions_px: (group n 2) window centres, each on its own canvas.
+        probes: (group n mode y x) as given, in each frame's window; modes that a scan lacks are dark.
+        mask: (group 1 y x) valid detector pixels.
+        truth: (group h w) objects that explain the photons with these probes.
+    """
+
+    photons: Float[Tensor, "group n y x"]
+    positions_px: Float[Tensor, "group n 2"]
+    probes: Complex[Tensor, "group n mode y x"]
+    mask: Tensor
+    truth: Complex[Tensor, "group h w"]
+
+    @classmethod
+    def of(cls, scans: list[Scan]) -> "Regions":
+        """Of scans that agree in number of frames, window and canvas, and know their objects."""
+        most = max(len(scan.probe) for scan in scans)
+        padded = [np.pad(scan.probe, ((0, most - len(scan.probe)), (0, 0), (0, 0))) for scan in scans]
+        places = [torch.from_numpy(scan.positions_px) for scan in scans]
+        placed = zip(padded, places, strict=True)
+        return cls(
+            torch.from_numpy(np.stack([scan.photons[:].astype(np.float32) for scan in scans])),
+            torch.stack(places),
+            torch.stack([place_probe(torch.from_numpy(probe), positions) for probe, positions in placed]),
+            torch.from_numpy(np.stack([scan.mask[None] for scan in scans])),
+            torch.from_numpy(np.stack([_seen_object(scan) for scan in scans])),
+        )
+
+    def to(self, device: torch.device) -> "Regions":
+        """The same on another device."""
+        return Regions(*(part.to(device, non_blocking=True) for part in vars(self).values()))
+
+    def errors(self, network: nn.Module) -> Float[Tensor, " group"]:
+        """Relative squared error of what the network makes of each scan."""
+        canvas = (self.truth.shape[-2], self.truth.shape[-1])
+        found = network(self.photons, self.positions_px, self.probes, self.mask, canvas)
+        return region_error(found, self.truth, scatter(illumination(self.probes), self.positions_px, canvas))
+
+
+def pretrain(
+    network: NetworkSettings,
+    settings: PretrainingSettings,
+    folder: Path,
+    resume: bool = False,
+    progress: bool = True,
+    *,
+    report: Callable[[str], None] | None = None,
+) -> Model:
+    """Train a network on simulated scans, for scans it has never seen.
+
+    Writes into `folder` as it goes: `history.csv`, `checkpoint.pt`, and at the end `training.json`.
+
+    Args:
+        network: what to build, an unrolled one.
+        settings: what to draw and how long to train.
+        folder: where log and checkpoint go.
+        resume: go on from the folder's checkpoint, to the same weights as an undisturbed run.
+        progress: show a bar.
+        report: gets a line now and then.
+
+    Raises:
+        SettingsError: the network is not an unrolled one, or the checkpoint belongs to other settings.
+        DataError: there is no checkpoint to resume from.
+        TrainingError: the loss is no number.
+    """
+    run = _Run.start(network, settings)
+    if resume:
+        run.load(folder / "checkpoint.pt")
+    with progress_bar("pretraining", settings.steps, progress) as advance:
+        batches = prepared(run.batch, range(run.step, settings.steps), workers=_AHEAD)
+        for batch in batches:
+            run.learn(batch)
+            advance(run.step)
+            if run.step % _LOGGED_EVERY == 0 or run.step == settings.steps:
+                row = run.log()
+                advance(run.step, f"error {np.exp(row['loss']):.4f}")
+                write_text(folder / "history.csv", as_csv(run.history))
+                if report is not None:
+                    report(f"step {run.step}/{settings.steps}  error {np.exp(row['loss']):.4f}  {run.seconds:.0f} s")
+            if run.step % _KEPT_EVERY == 0 or run.step == settings.steps:
+                run.save(folder / "checkpoint.pt")
+    model = run.model()
+    write_json(folder / "training.json", {**model.training, "seconds": run.seconds, "environment": environment()})
+    return model
+
+
+@dataclass
+class _Run:
+    """State between steps."""
+
+    network_settings: NetworkSettings
+    settings: PretrainingSettings
+    network: nn.Module
+    optimiser: torch.optim.Adam
+    device: torch.device
+    step: int
+    history: list[dict[str, float]]
+    losses: list[Tensor]
+    seconds: float
+    began: float
+    usual: float = 0.0
+
+    @classmethod
+    def start(cls, network: NetworkSettings, settings: PretrainingSettings) -> "_Run":
+        if network.kind != "unrolled":
+            raise SettingsError(f"kind = {network.kind}: expected unrolled; other networks are trained on one scan")
+        device = usable_device(settings.device)
+        module = build(network, (settings.data.window,) * 2, integer_seed(settings.seed, "weights")).to(device)
+        optimiser = torch.optim.Adam(module.parameters(), lr=settings.learning_rate)
+        return cls(network, settings, module.train(), optimiser, device, 0, [], [], 0.0, time.perf_counter())
+
+    @property
+    def key(self) -> dict[str, Any]:
+        return {"network": self.network_settings.plain(), "settings": self.settings.plain()}
+
+    def batch(self, step: int) -> Regions:
+        """The scans of a step."""
+        return Regions.of(list(_scans(self.settings, step)))
+
+    def learn(self, batch: Regions) -> None:
+        """One step: every scan's relative error weighs alike in its logarithm, whatever its photons allow."""
+        rate = learning_rate(self.settings.learning_rate, self.step, self.settings.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        loss = 0.5 * (batch.to(self.device).errors(self.network) + _LEAST).log().mean()
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.clip()
+        self.optimiser.step()
+        self.losses.append(loss.detach())
+        self.step += 1
+
+    def clip(self) -> None:
+        """Shorten a gradient that is far longer than usual."""
+        most = _CLIP * self.usual if self.step else torch.inf
+        length = float(nn.utils.clip_grad_norm_(self.network.parameters(), most))
+        self.usual = length if not self.step else self.usual + _USUAL * (min(length, most) - self.usual)
+
+    def log(self) -> dict[str, float]:
+        """A row of the history: the mean loss since the last."""
+        now = time.perf_counter()
+        self.seconds, self.began = self.seconds + now - self.began, now
+        loss = float(torch.stack(self.losses).mean())
+        if not np.isfinite(loss):
+            raise TrainingError(
+                f"pretraining: expected a finite loss, got {loss} near step {self.step}; lower --learning-rate"
+                f" (now {self.settings.learning_rate:g})"
+            )
+        self.losses = []
+        row = {"step": self.step, "loss": loss, "seconds": round(self.seconds, 3)}
+        self.history.append(row)
+        return row
+
+    def model(self) -> Model:
+        """The network, and what it can do on scans it has not seen."""
+        return Model(
+            network=self.network_settings,
+            window=(self.settings.data.window,) * 2,
+            group_size=self.settings.frames,
+            weights={name: value.cpu().numpy() for name, value in self.network.state_dict().items()},
+            training={
+                "method": "pretraining",
+                **self.key,
+                "steps_completed": self.step,
+                "final_loss": self.history[-1]["loss"],
+                "error_by_photons": _tested(self.network, self.settings, self.device),
+                "threads": torch.get_num_threads(),
+            },
+        )
+
+    def save(self, path: Path) -> None:
+        state = {
+            "key": self.key,
+            "step": self.step,
+            "history": self.history,
+            "losses": self.losses,
+            "seconds": self.seconds,
+            "usual": self.usual,
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        with replacing(path) as temporary:
+            torch.save(state, temporary)
+
+    def load(self, path: Path) -> None:
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except FileNotFoundError:
+            raise DataError(f"{path}: expected a checkpoint to resume from, found none; do without --resume") from None
+        except Exception as error:
+            raise DataError(f"{path}: expected a checkpoint: {type(error).__name__}; do without --resume") from None
+        if state["key"] != self.key:
+            raise SettingsError(f"{path}: expected a checkpoint of the same network and settings, got one of others")
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        for name in ("step", "history", "losses", "seconds", "usual"):
+            setattr(self, name, state[name])
+
+
+def _seen_object(scan: Scan) -> np.ndarray:
+    """(y, x) complex64: where the given probe is too strong, the photons tell of a darker object, and of none else."""
+    return true_object(scan) / np.float32(np.sqrt(1 + scan.origin.get("probe_power_error", 0.0)))
+
+
+def _scans(settings: PretrainingSettings, step: int) -> Iterator[Scan]:
+    """The scans of a step: large regions as a rule; at times few frames, single ones, or wide windows."""
+    data, scans, frames, margin = settings.data, settings.scans, settings.frames, settings.canvas_px
+    margin -= data.window
+    chance = generator(settings.seed, "kind of a step", step).random()
+    single, few = settings.single_share, settings.single_share + settings.few_share
+    if chance < single:
+        scans, frames, margin = 3 * scans, 1, _LEAST_MARGIN_PX
+    elif chance < few:
+        scans, frames, margin = 2 * scans, 4, margin // 2
+    elif chance < few + settings.wide_share:
+        data = data.model_copy(update={"window": 2 * data.window})
+        scans, frames = max(1, scans // 4), max(4, 2 * frames // 3)
+    side = data.window + margin
+    # Numbers of a step are its own whatever its kind, so no scan is drawn twice.
+    first = step * 3 * settings.scans
+    return (draw_scan(data, settings.seed, first + i, frames, (side, side)) for i in range(scans))
+
+
+def _tested(network: nn.Module, settings: PretrainingSettings, device: torch.device) -> dict[str, float]:
+    """Median relative error of scans of another seed, by the decade of their photons per pixel."""
+    seed, side = integer_seed(settings.seed, "held-out scans"), settings.canvas_px
+    errors: dict[str, list[float]] = {}
+    with torch.inference_mode():
+        for index in range(_TESTED):
+            scan = draw_scan(settings.data, seed, index, settings.frames, (side, side))
+            error = float(Regions.of([scan]).to(device).errors(network)[0].sqrt())
+            decade = f"1e{int(np.floor(np.log10(scan.origin['photons_per_pixel'])))}"
+            errors.setdefault(decade, []).append(error)
+    return {decade: float(np.median(found)) for decade, found in sorted(errors.items())}
