@@ -14,9 +14,10 @@ SPEED = Suite(
     name="speed",
     title="Speed and size",
     rows=(
-        Row("training", f"{_ROWS}.network:training"),
-        Row("equal-ssim", f"{_ROWS}.network:equal_ssim"),
+        Row("training", f"{_ROWS}.training:training"),
+        Row("equal-ssim", f"{_ROWS}.training:equal_ssim"),
         Row("inference", f"{_ROWS}.network:inference"),
+        Row("throughput", f"{_ROWS}.network:throughput", threads=None),
         Row("ml", f"{_ROWS}.likelihood:maximum_likelihood"),
         Row("dose-limit", f"{_ROWS}.likelihood:dose_limit"),
         Row("grouping", f"{_ROWS}.grouping:measure"),

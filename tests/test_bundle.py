@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from foldlight.bundle import SCHEMA, Model, _read_weights, read_bundle, write_bundle
+from foldlight.bundle import (
+    BUNDLE_NAME,
+    SCHEMA,
+    Model,
+    _read_weights,
+    pretrained,
+    read_bundle,
+    starting_model,
+    write_bundle,
+)
 from foldlight.core.errors import BundleError
 from foldlight.networks.generators import build
 from foldlight.networks.settings import NetworkSettings
@@ -17,7 +26,7 @@ from foldlight.networks.settings import NetworkSettings
 
 @pytest.fixture
 def model():
-    settings = NetworkSettings(width=4, levels=2, consistency_steps=1)
+    settings = NetworkSettings(width=8, levels=1, consistency_steps=1)
     weights = {name: value.numpy() for name, value in build(settings, (16, 24), seed=3).state_dict().items()}
     return Model(settings, (16, 24), 4, weights, {"seed": 3, "best_loss": -1.5})
 
@@ -53,7 +62,7 @@ def test_members_are_those_of_the_contract(model, tmp_path):
     assert manifest["training"] == model.training
     with h5py.File(tmp_path / "wts.h5") as store:
         assert set(store) == set(model.weights)
-        assert store.attrs["width"] == 4
+        assert store.attrs["width"] == 8
 
 
 def test_a_write_that_fails_leaves_nothing(model, tmp_path):
@@ -115,8 +124,77 @@ def test_weights_that_lie_elsewhere_are_refused(tmp_path):
         _read_weights((tmp_path / "x.h5").read_bytes())
 
 
-def test_the_module_is_ready_to_use(model):
-    module = model.module()
+def untrained(**changes) -> Model:
+    settings = NetworkSettings(**{"width": 8, "levels": 1, "consistency_steps": 1, **changes})
+    weights = {name: value.numpy() for name, value in build(settings, (16, 24), seed=3).state_dict().items()}
+    return Model(settings, (16, 24), 4, weights)
+
+
+@pytest.mark.parametrize("kind", ["unrolled", "lifted"])
+def test_the_module_is_ready_to_use(kind):
+    module = untrained(kind=kind).module()
     assert not module.training
-    patches = module(torch.ones(1, 16, 24), torch.ones(1, 1, 16, 24, dtype=torch.complex64))
-    assert patches.shape == (1, 16, 24)
+    photons, probes = torch.ones(2, 1, 16, 24), torch.ones(2, 1, 1, 16, 24, dtype=torch.complex64)
+    places, mask = torch.tensor([[[8.0, 12.0]]]).expand(2, 1, 2), torch.ones(16, 24, dtype=torch.bool)
+    objects = module.objects(photons, places, probes, mask, (17, 26))
+    assert objects.shape == (2, 17, 26)
+    assert objects.dtype == torch.complex64
+
+
+def test_what_a_model_fits_and_how_it_takes_a_scan(model):
+    patches = untrained(kind="lifted")
+    assert model.fits((64, 10))
+    assert patches.fits((16, 24))
+    assert not patches.fits((24, 16))
+    regions = [replace(each, group_size=size).regional for each in (model, patches) for size in (1, 4, 5, 49)]
+    assert regions == [False, False, True, True, False, False, False, False]
+
+
+def test_a_digest_is_of_the_weights_and_their_network_and_of_nothing_else(model):
+    same = replace(model, window=(64, 64), group_size=49, training={"seed": 9})
+    assert same.digest() == model.digest()
+    name = sorted(model.weights)[0]
+    other = replace(model, weights={**model.weights, name: model.weights[name] + np.float32(1e-6)})
+    settings = model.network.model_copy(update={"merge_floor": 0.5})
+    assert len({each.digest() for each in (model, other, replace(model, network=settings))}) == 3
+
+
+class TestThePackagesOwn:
+    """What training begins with, and what reconstructs a scan without any."""
+
+    @pytest.fixture
+    def package(self, model, tmp_path, monkeypatch):
+        monkeypatch.setattr("foldlight.bundle.PRETRAINED", tmp_path / "pretrained.zip")
+        write_bundle(tmp_path / "pretrained.zip", model)
+        return tmp_path
+
+    @pytest.mark.usefixtures("package")
+    def test_it_is_read_from_the_package(self, model):
+        assert pretrained().digest() == model.digest()
+
+    def test_a_package_built_without_it_says_so(self, monkeypatch, tmp_path):
+        monkeypatch.setattr("foldlight.bundle.PRETRAINED", tmp_path / "none.zip")
+        with pytest.raises(BundleError, match=r"none\.zip: expected a model bundle, found no file"):
+            pretrained()
+
+    @pytest.mark.usefixtures("package")
+    def test_training_begins_with_it_where_it_is_of_the_same_network(self, model):
+        assert starting_model(None, model.network).digest() == model.digest()
+        assert starting_model(None, untrained(consistency_steps=2).network) is None
+        assert starting_model(None, untrained(kind="lifted").network) is None
+        assert starting_model("scratch", model.network) is None
+        assert starting_model("pretrained", untrained(kind="lifted").network).digest() == model.digest()
+
+    def test_or_with_any_other_bundle_or_the_folder_it_lies_in(self, model, package):
+        other = untrained(consistency_steps=2)
+        write_bundle(package / "mine" / BUNDLE_NAME, other)
+        for path in (package / "mine", package / "mine" / BUNDLE_NAME):
+            assert starting_model(str(path), model.network).digest() == other.digest()
+        with pytest.raises(BundleError, match="found no file"):
+            starting_model(str(package / "nowhere"), model.network)
+
+
+def test_sizes_have_a_name_no_more_and_the_same_network_the_same_bytes(tmp_path):
+    named = untrained(size="tiny", width=8, levels=1, consistency_steps=1)
+    digests = {write_bundle(tmp_path / f"{n}.zip", each) for n, each in enumerate((named, untrained()))}
+    assert len(digests) == 1

@@ -19,7 +19,7 @@ def test_a_method_that_fails_does_not_take_the_others_with_it(tmp_path, monkeypa
     def collapsed(*_, **__):
         raise TrainingError("training: collapsed")
 
-    monkeypatch.setattr(demo, "fit", collapsed)
+    monkeypatch.setattr(demo, "adapt", collapsed)
     said: list[str] = []
     with pytest.raises(TrainingError, match="collapsed"):
         demo.run_demo(
@@ -32,13 +32,13 @@ def test_a_method_that_fails_does_not_take_the_others_with_it(tmp_path, monkeypa
 
 
 def test_a_measured_scan_keeps_photons_from_every_method(tmp_path):
-    demo.run_demo(DemoSettings(small=True, output=tmp_path, iterations=2, epochs=1), ReadOptions(), lambda *_: None)
+    demo.run_demo(DemoSettings(small=True, output=tmp_path, iterations=2, adapt_steps=0), ReadOptions(), lambda *_: None)
     settings = DemoSettings(
         scan=tmp_path / "scan.npz",
         small=True,
         output=tmp_path / "measured",
         iterations=2,
-        epochs=3,
+        adapt_steps=3,
         heldout_fraction=0.2,
     )
     comparison = demo.run_demo(settings, ReadOptions(ignore_object=True), lambda *_: None)
@@ -46,5 +46,5 @@ def test_a_measured_scan_keeps_photons_from_every_method(tmp_path):
     assert comparison.truth is None
     assert comparison.photons_per_frame == pytest.approx(0.8 * total, rel=0.01)
     assert all(row.deviance_heldout is not None for row in comparison.rows)
-    command = f"--scan {tmp_path}/scan.npz --small --epochs 3 --iterations 2 --heldout-fraction 0.2"
+    command = f"--scan {tmp_path}/scan.npz --small --adapt-steps 3 --iterations 2 --heldout-fraction 0.2"
     assert command in (tmp_path / "measured" / "report.html").read_text()

@@ -264,8 +264,8 @@ class Unit:
 # Core-seconds, measured on a busy machine of 2 cores; a frame means one of 64 x 64 px.
 _SCORING_S = 0.5
 _NETWORK_S = {7: 3e-3, 2: 17e-3, 1: 36e-3}  # a frame, by gridsize
-_STEP_S = 0.014  # a frame of a training step
-_LIKELIHOOD_S, _SINGLE_S = 3.5e-4, 3.2e-4  # a frame and pass; single precision, with what it prepares
+_STEP_S = 0.0145  # a frame of a training step, with the validation between steps
+_LIKELIHOOD_S, _SINGLE_S = 3e-4, 2.8e-4  # a frame and pass; single precision, with what it prepares
 _PASSES_BLIND, _PASSES_POSITIONS = 150, 150
 _ENGINE_S, _EPOCH_S, _EPOCH_BLIND_S = 6.0, 1.1e-3, 1.5e-3  # of LSQML: the start, and a frame and epoch
 _LIMIT_S = 0.015  # a frame
@@ -296,13 +296,13 @@ def _pass_s(data: Simulated | HeldOut, frames: float, arm: AnyArm) -> float:
 def _trained_s(data: Simulated, arm: AnyArm) -> float:
     pixels = (data.window / 64) ** 2
     if isinstance(arm, Pretrained):
-        return pixels * 1.35 * arm.adapt * min(49, data.side**2) * _STEP_S  # with the validation between steps
+        return pixels * arm.adapt * min(49, data.side**2) * _STEP_S
     if not isinstance(arm, Trained):
         return 0.0
     shape = arm.network
     whole = shape.kind == "unrolled" and arm.start == "scratch"
     share = shape.consistency_steps / 5 * (0.4 + 0.6 * (shape.width / 16) ** 2) if whole else 1.0
-    return 1 + pixels * share * arm.training.epochs * arm.side**2 * _STEP_S * 1.2
+    return 1 + pixels * share * arm.training.epochs * arm.side**2 * _STEP_S
 
 
 def _measured_s(arm: AnyArm) -> float:

@@ -136,15 +136,15 @@ class Scale:
     step_px: float = 10.0
     side: int = 12
     training_side: int = 20
-    visits: int = 1200
+    visits: int = 800
     lines_dose: float = 1e9
     probes: tuple[Literal["zone-plate", "disc", "diffuser"], ...] = ("zone-plate", "disc")
-    doses: tuple[float, ...] = (1e2, 1e9)
+    doses: tuple[float, ...] = (1e9,)
     ladder_n: tuple[float, ...] = (300.0, 1e4, 26.0, 7.9, 2.6)
-    lsqml_n: tuple[float, ...] = (300.0, 26.0)
+    lsqml_n: tuple[float, ...] = (300.0,)
     few_sides: tuple[int, ...] = (8,)
     twins: bool = False
-    adapt: int = 15
+    adapt: int = 10
     epochs: int = 30
     iterations: int = 500
     draws: int = 8
@@ -152,7 +152,7 @@ class Scale:
     robust_likelihood: bool = False
     held_out: HeldOut = field(default_factory=HeldOut)
     collapse_side: int = 5
-    collapse_visits: int = 300
+    collapse_visits: int = 200
     collapse_every: bool = False
     star_epochs: int = 20
     star_iterations: int = 200
@@ -175,9 +175,10 @@ class Scale:
         """A network and its training; as many frames are shown however many there are."""
         side = side or self.training_side
         epochs = max(2, round(self.visits / side**2))
-        of = {"gridsize": gridsize, "supervision": supervision, "epochs": epochs}
-        how = {"batch_frames": 8, "validation": "auto"} if gridsize < 7 else {"validation": "photons"}
-        return Trained(side=side, training=TrainingSettings(**of, **how), **{"network": self.network, **choices})
+        training = TrainingSettings(gridsize=gridsize, supervision=supervision, epochs=epochs, validation="photons")
+        if gridsize < _WHOLE:  # of the networks that make a patch of each frame
+            training = training.model_copy(update={"batch_frames": 8, "validation": "auto"})
+        return Trained(side=side, training=training, **{"network": self.network, **choices})
 
     def pretrained(self, **choices: Any) -> Pretrained:
         """The packaged network."""
@@ -198,6 +199,7 @@ class Scale:
         return Iterative(engine=IterativeSettings(epochs=self.epochs, fit_probe=False, threads=1))
 
 
+_WHOLE = 7  # gridsize from which a reconstruction takes the whole scan at once
 _TINY = NetworkSettings(width=4, levels=1, consistency_steps=1)
 
 _SCALES: dict[Size, Scale] = {
@@ -229,7 +231,7 @@ _SCALES: dict[Size, Scale] = {
     "full": Scale(
         side=20,
         training_side=45,
-        visits=50_000,
+        visits=20_000,
         probes=("zone-plate", "disc", "diffuser"),
         doses=tuple(10.0**power for power in range(2, 10)),
         lsqml_n=(300.0, 1e4, 26.0, 7.9, 2.6),
@@ -240,8 +242,8 @@ _SCALES: dict[Size, Scale] = {
         iterations=2000,
         robust_likelihood=True,
         held_out=HeldOut(side=16),
-        collapse_side=12,
-        collapse_visits=6000,
+        collapse_side=8,
+        collapse_visits=2000,
         collapse_every=True,
         star_epochs=200,
         collapse_network=NetworkSettings(),
@@ -313,8 +315,8 @@ def _on(condition: Condition, device: Literal["cpu", "cuda"]) -> Condition:
 
 def _lines(of: Scale) -> Case:
     """Curved and flat probes; the whole scan as one, groups of four, and every frame apart."""
-    apart = tuple(of.pretrained(gridsize=gridsize) for gridsize in (2, 1))
-    arms = (of.lsqml, of.likelihood, of.pretrained(), *apart, of.hybrid())
+    whole, fours, single = (of.pretrained(gridsize=gridsize) for gridsize in (_WHOLE, 2, 1))
+    arms: tuple[AnyArm, ...] = (of.lsqml, whole, fours, single, of.hybrid())
     return Case(
         "lines",
         "Lines, curved and flat probes: the whole scan at once, groups of four, single frames",
@@ -413,7 +415,9 @@ def _robust(of: Scale) -> Case:
     conditions = []
     for n in of.robust_n:
         clean = of.data(photons_per_pixel=n, margin_px=_ROOM_PX, gauge="blind")
-        faulty = {f"{words or 'nothing wrong'}": {"fault": fault} for fault, words in FAULTS.items()}
+        faulty: dict[str, dict[str, Any]] = {
+            words or "nothing wrong": {"fault": fault} for fault, words in FAULTS.items()
+        }
         faulty[f"positions wrong by {_NOISE_PX:g} px rms"] = {"position_error_px": _NOISE_PX}
         conditions += [
             Condition(f"n = {n:g}: {words}", clean.model_copy(update=changes), arms, limit=False)

@@ -7,8 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from benchmarks.quality_parts.cases import Condition, Trained
-from benchmarks.quality_parts.results import AnyArm, Findings
+from benchmarks.quality_parts.arms import AnyArm, Trained
+from benchmarks.quality_parts.cases import Condition
+from benchmarks.quality_parts.results import Findings
+from benchmarks.quality_parts.scoreboard import arm_named
 from foldlight.compare.paired import Spread, spread
 from foldlight.report.figures import save
 
@@ -68,16 +70,20 @@ def _few_data(findings: Findings, path: Path) -> None:
     figure = Figure(figsize=(11, 4.4), layout="constrained")
     error, likeness = figure.subplots(1, 2)
     for axes, name in ((error, "object_rmse"), (likeness, "amplitude_ssim")):
-        for colour, how, label in (
-            (_COLOURS[0], "photons", "self-supervised"),
-            (_COLOURS[1], "object", "supervised twin"),
+        for colour, start, how, label in (
+            (_COLOURS[0], "pretrained", "photons", "from the pretrained weights"),
+            (_COLOURS[1], "scratch", "photons", "from scratch"),
+            (_COLOURS[2], "scratch", "object", "from scratch, supervised"),
         ):
-            arms = [arm for arm in networks if arm.training.supervision == how]
+            arms = [arm for arm in networks if (arm.start, arm.training.supervision) == (start, how)]
             points = [(float(arm.side**2), _spread(findings, condition, arm, name)) for arm in arms]
             _draw(axes, [(x, found) for x, found in points if found is not None], label, colour)
-        flat = _spread(findings, condition, condition.all_arms[0], name)
-        if flat is not None:
-            axes.axhline(flat.median, color=_FLAT, label="best flat image")
+        one_pass = arm_named(condition, "Pretrained")
+        lines = ((condition.all_arms[0], _FLAT, "best flat image"), (one_pass, _COLOURS[3], "pretrained, no training"))
+        for arm, colour, label in lines:
+            level = None if arm is None else _spread(findings, condition, arm, name)
+            if level is not None:
+                axes.axhline(level.median, color=colour, label=label)
         axes.set(xscale="log", xlabel="training frames")
         frames = sorted({arm.side**2 for arm in networks})
         axes.set_xticks(frames, [str(number) for number in frames])
@@ -91,7 +97,9 @@ def _few_data(findings: Findings, path: Path) -> None:
     error.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     error.legend(fontsize=8)
     n = float(np.median([each["n"] for each in facts]))
-    figure.suptitle(f"n = {n:.0f} photons a pixel; medians and ranges of {len(findings.seeds)} seeds", fontsize=11)
+    figure.suptitle(
+        f"A new probe, n = {n:.0f} photons a pixel; medians and ranges of {len(findings.seeds)} seeds", fontsize=11
+    )
     save(figure, path)
 
 

@@ -58,6 +58,15 @@ class Findings:
                 found[seed] = value
         return found
 
+    def trials(self, condition: Condition, arm: AnyArm) -> dict[int, tuple[dict[str, Any], float]]:
+        """What an arm tells of its training, and whether its image is no better than flat, by seed."""
+        found = {}
+        for seed in condition.seeds(self.seeds):
+            unit = self.units.get(condition.unit(arm, seed).key(self.code))
+            if unit:
+                found[seed] = (dict(unit["facts"]), float(unit["numbers"]["no_better_than_flat"]))
+        return found
+
     def plain(self) -> list[dict[str, Any]]:
         """JSON-ready: a line each case, condition and arm, with the spread of every number."""
         names = sorted({name for unit in self.units.values() for name in unit["numbers"]})

@@ -76,7 +76,7 @@ def held_out_exposures(data: HeldOut) -> Iterator[tuple[str, str, Exposure]]:
         for family in FAMILIES:
             values = {"side": data.side, "window": data.window, "family": family, "seed": data.seed}
             step = (1 - data.overlap) * participation_px(probe)
-            described = Simulated(**values, step_px=step, photons_per_pixel=data.photons_per_pixel)
+            described = Simulated.model_validate({**values, "step_px": step})
             made = _exposed(described, probe, 1.0)
             yield name, family, _exposed(described, probe, data.photons_per_pixel / made.photons_per_pixel)
 

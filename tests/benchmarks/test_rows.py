@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.results import result_from
 from benchmarks.speed import SPEED
-from benchmarks.speed_rows import cases, memory, network
+from benchmarks.speed_rows import cases, memory, network, training
 from benchmarks.suite import Setup
 from foldlight.reconstruct.constant import ConstantReconstructor
 
@@ -30,6 +30,7 @@ def _no_processes(monkeypatch):
         return cases.Iteration(ConstantReconstructor().reconstruct(scan), np.full(epochs, 0.01 + seed))
 
     monkeypatch.setattr(network, "iterate", flat)
+    monkeypatch.setattr(training, "iterate", flat)
     monkeypatch.setattr(ConstantReconstructor, "arm", "LSQML")
 
 

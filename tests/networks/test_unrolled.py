@@ -201,7 +201,6 @@ class TestWhoElseIsThere:
         assert torch.equal(replace(given, photons=spoilt).by(model), given.by(model))
         assert not torch.equal(replace(given, mask=torch.ones_like(given.mask)).by(model), given.by(model))
 
-    @pytest.mark.xfail(strict=True, reason="masks of groups are rolled along with their pixels")
     def test_every_group_may_have_a_mask_of_its_own(self):
         given, model = scene(groups=3), network()
         masks = torch.stack([bad_pixels(), given.mask, bad_pixels().flip(0)])[:, None]

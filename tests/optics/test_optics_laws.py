@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 from scipy.ndimage import gaussian_filter
 
+from foldlight.optics.coverage import coverage_map
 from foldlight.optics.forward import expected_frames, expected_photons, illumination, lift, place_probe
 from foldlight.optics.fourier import fourier, inverse_fourier, shift
-from foldlight.optics.patches import gather, scatter
+from foldlight.optics.patches import add_windows, gather, scatter
 
 WINDOW = (12, 18)
 CANVAS = (40, 50)
@@ -187,3 +188,20 @@ def test_lifting_the_frame_of_an_empty_object_gives_one():
 def test_annotations_are_checked():
     with pytest.raises(TypeCheckError):
         expected_photons(torch.ones(4, 4, dtype=torch.complex64), torch.ones(2, 4, 5, dtype=torch.complex64))
+
+
+@laws
+@given(seeds, st.integers(1, 3))
+def test_adding_in_place_is_scattering_onto_what_is_there(seed, groups):
+    positions = torch.cat([places(seed + group, 5) for group in range(groups)])
+    there, patches = field(seed, groups, *CANVAS), field(seed + 1, groups, 5, *WINDOW)
+    expected = there + scatter(patches, positions, CANVAS)
+    add_windows(there, patches, positions)
+    assert torch.allclose(there, expected)
+
+
+def test_coverage_does_not_depend_on_blocks():
+    probe, positions = field(1, 2, *WINDOW).to(torch.complex64), places(2, 9)
+    whole = scatter(illumination(place_probe(probe, positions)), positions, CANVAS)[0].numpy()
+    for block in (1, 4, 9):
+        assert np.allclose(coverage_map(probe.numpy(), positions[0].numpy(), CANVAS, block), whole, rtol=1e-5)

@@ -6,9 +6,9 @@ import torch
 
 from foldlight.core.errors import DataError
 from foldlight.optics.forward import place_probe, trust
-from foldlight.optics.patches import gather
+from foldlight.optics.patches import gather, scatter
 from foldlight.optics.probes import zone_plate
-from foldlight.reconstruct.stitch import Stitcher, _pixels, stitch
+from foldlight.reconstruct.stitch import Stitcher, stitch
 from foldlight.simulate.objects import make_object
 
 WINDOW, CANVAS = (24, 32), (80, 96)
@@ -60,10 +60,8 @@ def test_sums_lie_where_they_are_told_and_agree_with_sums_by_index():
     """The way that a GPU adds, tried on the CPU."""
     _, positions, patches = scene(whole=False)
     weights = torch.rand(len(patches), *WINDOW, generator=torch.Generator().manual_seed(0))
-    index = _pixels(positions.round().long() - torch.tensor(WINDOW) // 2, WINDOW, CANVAS[1])
-    share = torch.zeros(CANVAS[0] * CANVAS[1]).index_add_(0, index, weights.reshape(-1))
-    total = torch.zeros_like(share, dtype=torch.complex64).index_add_(0, index, (patches * weights).reshape(-1))
-    expected = torch.where(share > 1e-3, total / share.clamp(min=1e-3), 1).reshape(CANVAS).numpy()
+    share, total = (scatter(part[None], positions[None], CANVAS)[0] for part in (weights, patches * weights))
+    expected = torch.where(share > 1e-3, total / share.clamp(min=1e-3), 1).numpy()
     assert np.allclose(stitch(patches, positions, weights, CANVAS), expected, atol=1e-5)
 
 

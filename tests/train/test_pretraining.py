@@ -79,7 +79,7 @@ def test_the_log_is_written_as_it_goes_and_the_facts_at_the_end(tmp_path, monkey
     assert model.training["error_by_photons"].keys() == facts["error_by_photons"].keys()
 
 
-def test_it_learns(tmp_path):
+def test_it_learns():
     """On the same scan again and again, the error falls well below that of the untrained network."""
     state = pretraining._Run.start(NETWORK, SETTINGS.model_copy(update={"learning_rate": 5e-3, "steps": 40}))
     batch = state.batch(0)
@@ -103,7 +103,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
 def test_other_networks_and_a_diverging_loss_are_refused(tmp_path, monkeypatch):
     with pytest.raises(SettingsError, match="kind = lifted: expected unrolled; other networks are trained on one scan"):
         pretrain(NetworkSettings(kind="lifted"), SETTINGS, tmp_path, progress=False)
-    monkeypatch.setattr(Regions, "errors", lambda self, network: network.sizes.sum() * torch.full((2,), torch.nan))
+    monkeypatch.setattr(Regions, "errors", lambda _, network: network.sizes.sum() * torch.full((2,), torch.nan))
     with pytest.raises(TrainingError, match="pretraining: expected a finite loss, got nan near step 4; lower --learn"):
         run(tmp_path)
 

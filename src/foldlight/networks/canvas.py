@@ -47,7 +47,7 @@ class ResidualUNet(nn.Module):
     def forward(self, image: Float[Tensor, "n c y x"]) -> Float[Tensor, "n d y x"]:
         """Output channels at the size of the input, which has to be a multiple of `2 ** levels`."""
         features = [self.encoder[0](self.head(image))]
-        for down, block in zip(self.down, self.encoder[1:], strict=True):  # type: ignore[arg-type]
+        for down, block in zip(self.down, self.encoder[1:], strict=True):
             features.append(block(down(features[-1])))
         out = features.pop()
         for up, block in zip(reversed(self.up), reversed(self.decoder), strict=True):

@@ -23,7 +23,7 @@ from foldlight.networks.canvas import ResidualUNet
 from foldlight.networks.channels import as_channels, as_complex, bounded
 from foldlight.networks.settings import NetworkSettings
 from foldlight.optics.forward import illumination
-from foldlight.optics.patches import gather, scatter
+from foldlight.optics.patches import add_windows, gather, scatter
 
 __all__ = ["UnrolledNetwork"]
 
@@ -34,6 +34,7 @@ _DOUBT = 3.0  # photons that a pixel needs to be moved half the way: less would 
 _DIM = 0.02  # of the brightest object pixel's light: what is darker counts less
 _LEAST_OFFSET = 1e-2  # photons: keeps the root's slope finite
 _BLOCK_PIXELS = 2**17  # detector pixels at a time: measured best on one core, where a block stays in the cache
+_PASS_PIXELS = 2**18  # the same without gradients
 
 
 class UnrolledNetwork(nn.Module):
@@ -104,19 +105,19 @@ class _Region:
         subsets: frames that move the object together.
         light: (group h w) photons through each object pixel.
         flat: (group,) amplitude of the best flat object.
-        mask: (y x) 1 on valid detector pixels.
+        mask: (y x) or (group 1 y x) 1 on valid detector pixels.
     """
 
     subsets: tuple["_Subset", ...]
     light: Float[Tensor, "group h w"]
     flat: Float[Tensor, " group"]
-    mask: Float[Tensor, "y x"]
+    mask: Float[Tensor, "*#group y x"]
 
     @classmethod
     def of(
         cls, photons: Tensor, positions_px: Tensor, probes: Tensor, mask: Tensor, canvas: tuple[int, int]
     ) -> "_Region":
-        valid = torch.fft.ifftshift(mask).to(photons.dtype)
+        valid = torch.fft.ifftshift(mask, dim=(-2, -1)).to(photons.dtype)
         photons = torch.fft.ifftshift(photons, dim=(-2, -1)) * valid
         flat = _flat_amplitude(photons, probes, valid)
         probes = probes * flat[:, None, None, None, None]
@@ -160,7 +161,7 @@ class _Subset:
         return cls(photons, positions_px, probes, scatter(illumination(probes), positions_px, canvas))
 
     def gradient(
-        self, image: Complex[Tensor, "group h w"], mask: Float[Tensor, "y x"], offset: Tensor
+        self, image: Complex[Tensor, "group h w"], mask: Float[Tensor, "*#group y x"], offset: Tensor
     ) -> Complex[Tensor, "group h w"]:
         """Of half the sum of `(sqrt(lam + offset) - sqrt(y + offset))^2` over valid pixels."""
         canvas = (image.shape[-2], image.shape[-1])
@@ -172,12 +173,19 @@ class _Subset:
             expected = (waves.real.square() + waves.imag.square()).sum(dim=-3)
             excess = (1 - ((self.photons[:, block] + offset) / (expected + offset)).sqrt()) * mask
             back = torch.fft.ifft2(excess.unsqueeze(-3) * waves, norm="ortho")
-            total = total + scatter((probes.conj() * back).sum(dim=-3), positions, canvas)
+            moved = (probes.conj() * back).sum(dim=-3)
+            if (
+                torch.is_inference_mode_enabled()
+            ):  # in place, or each block would cost a canvas that grows with the scan
+                add_windows(total, moved, positions)
+            else:
+                total = total + scatter(moved, positions, canvas)
         return total
 
     def _blocks(self) -> Iterator[slice]:
         groups, frames, height, width = self.photons.shape
-        step = max(1, _BLOCK_PIXELS // (groups * height * width))
+        pixels = _PASS_PIXELS if torch.is_inference_mode_enabled() else _BLOCK_PIXELS
+        step = max(1, pixels // (groups * height * width))
         return (slice(first, first + step) for first in range(0, frames, step))
 
 

@@ -5,25 +5,25 @@ import torch
 
 from foldlight.core.errors import DataError
 from foldlight.optics.forward import illumination, place_probe
-from foldlight.optics.patches import scatter
+from foldlight.optics.patches import add_windows
 
 __all__ = ["bounding_box", "coverage_map", "well_lit"]
 
 
-def coverage_map(probe: np.ndarray, positions_px: np.ndarray, canvas: tuple[int, int], block: int = 512) -> np.ndarray:
+def coverage_map(probe: np.ndarray, positions_px: np.ndarray, canvas: tuple[int, int], block: int = 128) -> np.ndarray:
     """(y, x) float32 photons that passed each object pixel: `sum_j sum_m |P_m(r - r_j)|^2`.
 
     Args:
         probe: (mode, y, x) complex [sqrt(photon)].
         positions_px: (n, 2) (y, x) window centres [px].
         canvas: (height, width) of the object [px].
-        block: positions scattered at a time, which bounds the memory.
+        block: positions at a time, which bounds the memory.
     """
     modes = torch.from_numpy(probe.astype(np.complex64))
     total = torch.zeros(canvas, dtype=torch.float32)
     for start in range(0, len(positions_px), block):
         positions = torch.from_numpy(positions_px[None, start : start + block])
-        total += scatter(illumination(place_probe(modes, positions)), positions, canvas)[0]
+        add_windows(total[None], illumination(place_probe(modes, positions)), positions)
     return total.numpy()
 
 

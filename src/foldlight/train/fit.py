@@ -378,7 +378,8 @@ class _Loop:
         except Exception as error:
             raise DataError(f"{path}: expected a checkpoint: {type(error).__name__}; train without --resume") from None
         if state["key"] != self.key:
-            differing = [name for name in self.key if state["key"].get(name) != self.key[name]]
+            names = sorted(state["key"].keys() | self.key.keys())
+            differing = [name for name in names if state["key"].get(name) != self.key.get(name)]
             raise SettingsError(f"{path}: expected a checkpoint of the same run, got other {', '.join(differing)}")
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])

@@ -106,7 +106,7 @@ class PretrainingSettings(Settings):
     device: str = "cpu"
     """Where to train: `cpu`, `cuda` or `cuda:1`."""
     data: VarietySettings = VarietySettings(
-        photons_per_pixel=(1.0, 1e6),
+        photons_per_pixel=(1.0, 3e5),
         phase_range_rad=(0.2, 2.5),
         amplitude_min=(0.2, 0.95),
         wrong_probe_share=0.1,
