@@ -179,6 +179,7 @@ def _short(value: float) -> str:
 def _words(settings: dict[str, Any]) -> list[str]:
     """The flags of a run."""
     words = ["--size", settings["size"], "--repeats", str(settings["repeats"]), "--seed", str(settings["seed"])]
+    words += ["--frames", str(settings["frames"])] if settings.get("frames") else []
     return [*words, *(["--only", *settings["only"]] if settings["only"] else [])]
 
 

@@ -44,6 +44,8 @@ class BenchmarkSettings(Settings):
     """Times that everything is measured; 3 for small and 5 for full when not given."""
     seed: int = Field(default=0, ge=0)
     """Root seed of simulations, networks and engines."""
+    frames: int | None = Field(default=None, ge=100)
+    """Frames of the large scans of the row `memory`; as the size says when not given."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,13 @@ class Setup:
         size: how large.
         repeats: how often.
         seed: root seed.
+        frames: of large scans, where they are not as the size says.
     """
 
     size: Size
     repeats: int
     seed: int = 0
+    frames: int | None = None
 
     def pick(self, toy: int, small: int, full: int) -> int:
         """The number for this size."""
@@ -138,7 +142,7 @@ def run_suite(suite: Suite, settings: BenchmarkSettings, say: Callable[..., None
         DataError: the output folder can't be written.
     """
     rows = chosen(suite.rows, settings.only)
-    setup = Setup(settings.size, settings.repeats or _REPEATS[settings.size], settings.seed)
+    setup = Setup(settings.size, settings.repeats or _REPEATS[settings.size], settings.seed, settings.frames)
     facts = {**settings.plain(), "repeats": setup.repeats, "threads": {row.name: row.threads for row in rows}}
     facts["output"] = settings.output.as_posix()
     provenance = Provenance.now(suite.name, facts)

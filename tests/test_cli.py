@@ -12,6 +12,7 @@ import pytest
 from foldlight.cli import main
 from foldlight.core.provenance import sha256_file
 from foldlight.io import read_scan
+from foldlight.optics.coverage import well_lit
 from foldlight.reconstruct.protocol import Reconstruction
 
 TINY = ["--object-size", "80", "--window", "32", "--positions", "120", "--probe-diameter-px", "14", "--dose", "1e5"]
@@ -100,10 +101,29 @@ def test_a_base_is_prepared_from_a_scan_or_nothing_is_left(tmp_path, capsys):
     assert sorted(path.name for path in base.parent.iterdir()) == ["base.log", "base.npz", "base.png"]
 
 
-def test_the_network_needs_a_model(tmp_path, capsys):
+def test_the_network_needs_no_model_and_no_training(tmp_path, capsys):
+    """The package brings one; here it sees a scan of a size that it was not trained on."""
     foldlight(capsys, "simulate", "--output", tmp_path / "scan.npz", *TINY)
-    said = refusal(capsys, "reconstruct", tmp_path / "scan.npz", "--engine", "network")
-    assert said == "foldlight: engine network: expected --model with a bundle that train wrote, got none"
+    output = tmp_path / "network.npz"
+    foldlight(capsys, "reconstruct", tmp_path / "scan.npz", "--engine", "network", "--output", output)
+    made = Reconstruction.load(output)
+    assert made.ledger.train_seconds == 0
+    truth = read_scan(tmp_path / "scan.npz").truth
+    lit = well_lit(made.coverage)
+    flat = np.abs(truth[lit] - truth[lit].mean())
+    turn = np.vdot(made.object[lit], truth[lit])
+    assert np.sum(np.abs(made.object[lit] * turn / abs(turn) - truth[lit]) ** 2) < 0.5 * np.sum(flat**2)
+
+
+def test_a_reconstruction_lends_its_probe(tmp_path, capsys):
+    foldlight(capsys, "simulate", "--output", tmp_path / "scan.npz", *TINY)
+    lender, borrower = tmp_path / "ml.npz", tmp_path / "hybrid.npz"
+    scan = tmp_path / "scan.npz"
+    foldlight(capsys, "reconstruct", scan, "--engine", "ml", "--epochs", 2, "--output", lender)
+    words = ("--engine", "hybrid", "--refine", 1, "--probe", lender, "--output", borrower)
+    said = foldlight(capsys, "reconstruct", scan, *words)
+    assert "probe of ml.npz" in said
+    np.testing.assert_array_equal(Reconstruction.load(borrower).probe, Reconstruction.load(lender).probe)
 
 
 def test_refusals_are_one_line_and_leave_nothing(tmp_path, capsys):

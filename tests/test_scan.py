@@ -197,3 +197,14 @@ BAD = {
 def test_what_is_not_a_scan_is_refused(changes, message):
     with pytest.raises(DataError, match=message):
         scan(**changes)
+
+
+def test_another_probe_takes_the_place_of_the_scans_and_has_to_fit():
+    mine = scan()
+    probe = (2j * mine.probe).astype(np.complex64)
+    other = mine.with_probe(probe, "probe of a file")
+    assert other.notes[-1] == "probe of a file"
+    np.testing.assert_array_equal(other.probe, probe)
+    assert other.digest() != mine.digest()
+    with pytest.raises(DataError, match="probe"):
+        mine.with_probe(probe[:, 1:], "too small")

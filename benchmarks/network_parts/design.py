@@ -99,7 +99,8 @@ def design(size: Size) -> Design:
 
 
 def _variants(size: Size) -> tuple[Variant, ...]:
-    """The same U-Net behind three inputs; steps, or another body of about its flop, behind the lifted one."""
+    """The same U-Net behind three inputs; steps, or another body of about its flop, behind the lifted one; the smallest
+    unrolled network."""
     shape, steps = _NETWORK[size], _STEPS[size]
     fourier = {"body": "fourier", "width": 2 * shape["width"], "layers": shape["levels"] + 1}
     return (
@@ -108,6 +109,7 @@ def _variants(size: Size) -> tuple[Variant, ...]:
         _variant(BASE, shape, kind="lifted"),
         _variant("lifted, Fourier layers", shape, kind="lifted", **fourier),
         _variant(f"{BASE}, {steps} consistency steps", shape, kind="lifted", consistency_steps=steps),
+        Variant("unrolled, tiny", NetworkSettings(kind="unrolled", size="tiny")),
     )
 
 

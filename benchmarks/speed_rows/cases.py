@@ -60,7 +60,7 @@ def spread_scan(setup: Setup, window: int, frames: int) -> Scan:
 
 
 def package_model(setup: Setup) -> Model:
-    """The package's network; untrained where a checkout lacks its weights: what a pass costs does not depend on them."""
+    """The package's network; untrained where its weights are missing, since a pass costs the same with any."""
     try:
         return pretrained()
     except BundleError:

@@ -37,10 +37,11 @@ _STEP_PX = 4.0
 _PHOTONS = 2000.0  # a frame
 _DISTINCT = 256  # frames that are repeated to the number wanted
 _POLL_S = 0.02
-_STAGES = {"train": "training, one epoch of a few groups", "reconstruct": "reconstruction, all frames"}
-_STREAM = "reconstruction of frames simulated when read"
+_STAGES = {"train": "training, one epoch of a few groups", "reconstruct": "reconstruction, all frames, tiles of 0.5 GB"}
+_STREAM = "reconstruction of frames simulated when read, tiles of 0.5 GB"
 _OBJECT_PX = 512  # side of the object that is repeated under a streamed scan of any size
-_CANVAS_BYTES = 8 + 8 + 4 + 8 + 4 + 4  # truth, sum, weight, object, light, and light of one block: an object pixel
+_CANVAS_BYTES = 8 + 8 + 4 + 8 + 4  # truth, sum, weight, object, light: an object pixel
+_TILE_BYTES = 5e8  # of the scan that are reconstructed at a time
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def measure(setup: Setup) -> Sequence[Result]:
 
 def _mapped(setup: Setup) -> list[Result]:
     """Both stages on scans that lie on disk, where there is room for them."""
-    frames, side = setup.pick(400, 20_000, _MOST), setup.pick(16, 64, 128)
+    frames, side = setup.frames or setup.pick(400, 20_000, _MOST), setup.pick(16, 64, 128)
     need = 2 * 1.3 * frames * side**2
     with tempfile.TemporaryDirectory() as name:
         free = shutil.disk_usage(name).free
@@ -91,34 +92,20 @@ def train(path: str, seed: int) -> dict[str, Any]:
 
 
 def reconstruct(path: str, seed: int) -> dict[str, Any]:
-    """A stage: one pass of the smallest network over all frames, and stitching."""
-    from foldlight.bundle import Model
-    from foldlight.networks.generators import build
-    from foldlight.networks.settings import NetworkSettings
-    from foldlight.reconstruct.neural import NeuralReconstructor
-
-    settings = NetworkSettings(kind="lifted", width=4, levels=1, consistency_steps=0)
+    """A stage: one pass of the package's kind of network over all frames, tile by tile."""
     with _Sampled() as memory:
-        scan = _read(path)
-        weights = {name: value.numpy() for name, value in build(settings, scan.window, seed).state_dict().items()}
-        NeuralReconstructor(Model(settings, scan.window, 1, weights), progress=False).reconstruct(scan)
+        _pass(_read(path), seed)
     return memory.told()
 
 
 def stream(frames: int, side: int, seed: int) -> dict[str, Any]:
-    """A stage: one pass of the smallest network over frames that are simulated when they are read, and stitching."""
-    from foldlight.bundle import Model
-    from foldlight.networks.generators import build
-    from foldlight.networks.settings import NetworkSettings
-    from foldlight.reconstruct.neural import NeuralReconstructor
+    """A stage: the same over frames that are simulated when they are read."""
     from foldlight.simulate.lazily import acquire_lazily
 
-    settings = NetworkSettings(kind="lifted", width=4, levels=1, consistency_steps=0)
-    weights = {name: value.numpy() for name, value in build(settings, (side, side), seed).state_dict().items()}
     with _Sampled() as memory:
         began = time.perf_counter()
         scan = acquire_lazily(*_streamable(frames, side, seed), _PHOTONS, seed)
-        NeuralReconstructor(Model(settings, (side, side), 1, weights), progress=False).reconstruct(scan)
+        _pass(scan, seed)
         seconds = time.perf_counter() - began
     return {
         **memory.told(),
@@ -126,6 +113,16 @@ def stream(frames: int, side: int, seed: int) -> dict[str, Any]:
         "frames": len(scan),
         "canvas_bytes": _CANVAS_BYTES * math.prod(scan.canvas),
     }
+
+
+def _pass(scan: Any, seed: int) -> None:
+    """Untrained: what a pass takes does not depend on the weights."""
+    from benchmarks.speed_rows.cases import untrained_model
+    from foldlight.networks.settings import NetworkSettings
+    from foldlight.reconstruct.neural import NeuralReconstructor
+
+    model = untrained_model(NetworkSettings(), 49, Setup("full", 1, seed))
+    NeuralReconstructor(model, memory_bytes=_TILE_BYTES, progress=False).reconstruct(scan)
 
 
 def _streamable(frames: int, side: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -140,7 +137,7 @@ def _streamable(frames: int, side: int, seed: int) -> tuple[np.ndarray, np.ndarr
 
 def _streamed(setup: Setup) -> Result:
     """Peak private memory of a streamed scan, and how much more a frame asks for than on a quarter of it."""
-    wanted, side = setup.pick(400, 50_000, _MOST), setup.pick(16, 64, 128)
+    wanted, side = setup.frames or setup.pick(400, 20_000, _MOST), setup.pick(16, 64, 128)
     large, small = (
         _run("stream", {"frames": frames, "side": side, "seed": setup.seed}) for frames in (wanted, wanted // 4)
     )
@@ -156,7 +153,7 @@ def _streamed(setup: Setup) -> Result:
         _TARGET,
         reason="" if wanted >= _MOST else f"measured on {large['frames']} frames of {side} px, not on 1 M of 128 px",
         note=f"each further frame takes {growth:.3g} bytes beside the canvas, where its photons alone are"
-        f" {4 * side**2}; {large['frames'] / large['seconds']:.0f} frames a second, each simulated twice",
+        f" {4 * side**2}; {large['frames'] / large['seconds']:.0f} frames a second, each simulated twice or more",
         facts={
             "frames": large["frames"],
             "window_px": side,

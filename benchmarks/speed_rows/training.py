@@ -85,21 +85,21 @@ def equal_ssim(setup: Setup) -> Sequence[Result]:
     scan = known_scan(setup)
     seeds = [setup.seed + each for each in range(setup.repeats if setup.size == "full" else 1)]
     engine = [_engine_curve(scan, setup, seed) for seed in seeds]
-    scratch = [_network_curve(scan, setup, seed, setup.pick(2, 12, 25)) for seed in seeds]
+    scratch = [_network_curve(scan, seed, setup.pick(2, 12, 25)) for seed in seeds]
     found = [_equal("training from scratch", scratch, engine, len(scan), setup)]
     name = "the package's weights"
     try:
         start = pretrained()
     except BundleError as error:
         return [*found, not_measured("equal-ssim", name, f"expected the package's weights: {error}")]
-    started = [_network_curve(scan, setup, seed, setup.pick(1, 4, 8), start) for seed in seeds]
+    started = [_network_curve(scan, seed, setup.pick(1, 4, 8), start) for seed in seeds]
     return [*found, _equal(name, started, engine, len(scan), setup)]
 
 
 def _equal(name: str, network: list[Curve], engine: list[Curve], frames: int, setup: Setup) -> Result:
     """Of curves in pairs, one a repeat."""
     pairs = list(zip(network, engine, strict=True))
-    levels = [min(max(ssim for _, ssim in curve) for curve in pair) for pair in pairs]
+    levels = [min(_best(curve) for curve in pair) for pair in pairs]
     quantity = f"{name}, to the best phase SSIM that LSQML comes to as well"
     facts = {
         "frames": frames,
@@ -114,9 +114,7 @@ def _equal(name: str, network: list[Curve], engine: list[Curve], frames: int, se
         for side in (0, 1)
     )
     levels_told = ", ".join(f"{level:.2f}" for level in levels)
-    best = ", ".join(
-        f"{max(ssim for _, ssim in one):.2f} and {max(ssim for _, ssim in other):.2f}" for one, other in pairs
-    )
+    best = ", ".join(f"{_best(one):.2f} and {_best(other):.2f}" for one, other in pairs)
     return Result(
         "equal-ssim",
         quantity,
@@ -128,12 +126,16 @@ def _equal(name: str, network: list[Curve], engine: list[Curve], frames: int, se
     )
 
 
+def _best(curve: Curve) -> float:
+    return max(ssim for _, ssim in curve)
+
+
 def _plain(curve: Curve) -> list[list[float]]:
     """JSON-ready [seconds, phase SSIM] pairs."""
     return [list(point) for point in curve]
 
 
-def _network_curve(scan: Scan, setup: Setup, seed: int, epochs: int, start: Model | None = None) -> Curve:
+def _network_curve(scan: Scan, seed: int, epochs: int, start: Model | None = None) -> Curve:
     """After each epoch the best weights so far are tried; trying is not counted, but for that of given weights."""
     curve: Curve = []
     settings, network = _settings(epochs, seed), NetworkSettings() if start is None else start.network

@@ -190,6 +190,7 @@ def reconstruct(
     model: Path | None = None,
     adapt: int = 0,
     start: str | None = None,
+    probe: Path | None = None,
     output: Path = Path("reconstruction.npz"),
 ) -> None:
     """Reconstruct a scan with a trained network, by maximum likelihood, with pty-chi, or as the best flat image.
@@ -207,13 +208,18 @@ def reconstruct(
         adapt: steps of training that adapt the network to this scan first, on its photons alone; 50 take a minute.
         start: where an iterative engine or `hybrid` begins: `network`, or a file that `reconstruct`
             wrote; the best flat image, and the network for `hybrid`, when not given.
+        probe: file that `reconstruct` wrote, whose probe takes the place of the scan's: a measured scan's own is a
+            guess, and an engine that refines it finds a better one.
         output: NPZ to write, with a log beside it for pty-chi's engines.
     """
     from foldlight.io import read_scan
     from foldlight.reconstruct.engines import make_reconstructor
+    from foldlight.reconstruct.protocol import Reconstruction
 
     _use_threads(settings.threads)
     found = read_scan(scan, options)
+    if probe is not None:
+        found = found.with_probe(Reconstruction.load(probe).probe, f"probe of {probe.name}")
     log = output.with_suffix(".log")
     made = make_reconstructor(engine, settings, model, log, likelihood, refinement, start, adapt).reconstruct(found)
     made.save(output)

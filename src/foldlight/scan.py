@@ -291,6 +291,14 @@ class Scan:
         """Hex sha256 of what a method may see: photons, positions, probe and mask; not the numbers of frames."""
         return sha256_arrays(*self.photons.digests, self.positions_px, self.probe, self.mask)
 
+    def with_probe(self, probe: np.ndarray, note: str) -> "Scan":
+        """The same scan with another probe (mode, y, x), and a note that says whose.
+
+        Raises:
+            DataError: the probe's window is not that of the frames.
+        """
+        return replace(self, probe=probe, notes=(*self.notes, note))
+
     def select(self, index: np.ndarray) -> "Scan":
         """The scan of some of its frames, on the same canvas; each keeps its number."""
         return replace(

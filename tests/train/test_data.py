@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from foldlight.core.errors import DataError, SettingsError
 from foldlight.scan import Frames, Scan
@@ -209,3 +210,33 @@ def test_true_objects_lie_under_their_frames(scan, gridsize):
 def test_a_scan_without_its_object_teaches_nobody(scan):
     with pytest.raises(DataError, match="supervision: expected a simulated scan with its true object"):
         epoch(grouped(replace(scan, object=None, object_is_truth=False), supervision="object"))
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+def test_frames_kept_on_the_device_give_the_same_batches(scan, seed):
+    scan = replace(scan, mask=np.random.default_rng(7).random(WINDOW) > 0.2)
+    groups = grouped(scan, gridsize=3)
+    kept = groups.kept_on(torch.device("cpu"), memory_bytes=1e9)
+    assert kept.kept is not None
+    for a, b in zip(epoch(groups, seed=seed), epoch(kept, seed=seed), strict=True):
+        assert a.photons.equal(b.photons)
+        assert a.positions_px.equal(b.positions_px)
+    assert kept.with_photons(scan).kept is None
+
+
+def test_photons_dealt_out_on_the_device_are_whole_repeat_and_none_is_lost(scan):
+    groups = grouped(scan, gridsize=3, scored="held-back")
+    kept = groups.kept_on(torch.device("cpu"), memory_bytes=1e9)
+    for plain, one, other in zip(epoch(groups), epoch(kept), epoch(kept), strict=True):
+        assert one.photons.equal(other.photons)
+        assert one.photons.equal(one.photons.round())
+        assert (one.photons + one.scored).equal(plain.photons + plain.scored)
+        assert float(one.photons.mean()) == pytest.approx(
+            SEEN * float(plain.photons.mean() + plain.scored.mean()), rel=0.05
+        )
+
+
+def test_frames_that_do_not_fit_stay_where_they_are(scan):
+    groups = grouped(scan)
+    assert groups.kept_on(torch.device("cpu")) is groups
+    assert groups.kept_on(torch.device("cpu"), memory_bytes=4 * 50 * 10 * 14 - 1) is groups

@@ -235,7 +235,7 @@ class TestStart:
     def test_training_begins_with_its_weights_and_with_small_steps(self, scan, model):
         loop = _loop(scan, model, learning_rate=None)
         assert all(np.array_equal(value, model.weights[name]) for name, value in loop.weights().items())
-        assert loop.settings.learning_rate == 3e-4
+        assert loop.settings.learning_rate == 4e-4
         assert _loop(scan, learning_rate=None).settings.learning_rate == 2e-3
         assert loop.best_loss == loop.evaluate() < _loop(scan).evaluate()
 
@@ -332,7 +332,7 @@ class TestWhatValidationLooksAt:
     def test_a_scan_of_one_group_can_be_trained_on(self, scan, tmp_path):
         few = scan.select(np.arange(4))
         with pytest.raises(SettingsError, match=r"or set --validation photons"):
-            run(few, tmp_path)
+            run(few, tmp_path, validation="frames")
         trained = run(few, tmp_path, validation="auto", keep_collapsed=True)
         assert trained.model.training["n_frames"] == 4
 

@@ -1,5 +1,6 @@
 """Batches of groups, gathered by index from frames that are stored once."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -63,6 +64,7 @@ class GroupedFrames:
         redrawn: regions are drawn anew for each epoch.
         split: the photons of each batch are dealt out: a network sees some and has to explain the others.
         supervised: batches carry the scan's true object.
+        kept: (n, y, x) the scan's valid photons on the device that trains, see `kept_on`.
     """
 
     scan: Scan
@@ -72,6 +74,7 @@ class GroupedFrames:
     redrawn: bool = False
     split: bool = False
     supervised: bool = False
+    kept: Tensor | None = None
 
     @classmethod
     def of(cls, scan: Scan, frames: np.ndarray, settings: TrainingSettings, purpose: str) -> "GroupedFrames":
@@ -130,13 +133,44 @@ class GroupedFrames:
 
     def with_photons(self, scan: Scan) -> "GroupedFrames":
         """The same groups of the same frames, with another exposure's photons and probe."""
-        return replace(self, scan=scan)
+        return replace(self, scan=scan, kept=None)
+
+    def kept_on(self, device: torch.device, memory_bytes: float | None = None) -> "GroupedFrames":
+        """The same with the frames stored on a device, if they fit there: batches are then gathered by index.
+
+        Photons are dealt out there as well, by the device's own generator.
+
+        Args:
+            device: the one that trains.
+            memory_bytes: what the frames may take: half of what is free on a GPU, or nothing elsewhere, when None.
+        """
+        if memory_bytes is None:
+            memory_bytes = 0.5 * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0.0
+        shape = self.scan.photons.shape
+        if 4 * math.prod(shape) > memory_bytes:
+            return self
+        kept = torch.empty(shape, device=device)
+        for block in self.scan.photons.blocks():
+            kept[block] = self._valid(block).to(device)
+        return replace(self, kept=kept)
+
+    def _valid(self, frames: np.ndarray | slice) -> Tensor:
+        """Photons of some frames; what a bad pixel counted must not reach a network, let alone a hot one."""
+        if self.kept is not None:
+            return self.kept[torch.as_tensor(frames, device=self.kept.device)]
+        return torch.from_numpy(np.where(self.scan.mask, self.scan.photons[frames], np.float32(0)))
+
+    def _dealt(self, photons: Tensor, seed: int) -> Tensor:
+        """A part of the photons, drawn one by one."""
+        if self.kept is not None:
+            draw = torch.Generator(photons.device).manual_seed(seed)
+            return torch.binomial(photons, torch.full_like(photons, _SEEN_SHARE), generator=draw)
+        counts = photons.numpy().astype(np.int64)
+        return torch.from_numpy(np.random.default_rng(seed).binomial(counts, _SEEN_SHARE).astype(np.float32))
 
     def _batch(self, drawn: tuple[np.ndarray, int | None]) -> Batch:
         groups, seed = drawn
-        # What a bad pixel counted must not reach the network, let alone a hot one.
-        photons = np.where(self.scan.mask, self.scan.photons[groups.ravel()], np.float32(0))
-        photons = photons.reshape(*groups.shape, *self.scan.window)
+        photons = self._valid(groups.ravel()).reshape(*groups.shape, *self.scan.window)
         positions = self.scan.positions_px[groups]
         whole = np.rint(positions).astype(int)
         corner = whole.min(axis=1, keepdims=True) - np.array(self.scan.window) // 2
@@ -146,12 +180,11 @@ class GroupedFrames:
         truth = _true_regions(self.scan, corner[:, 0], canvas) if self.supervised else None
         scored = scored_probe = None
         if seed is not None:
-            counts = photons.astype(np.int64)
-            photons = np.random.default_rng(seed).binomial(counts, _SEEN_SHARE).astype(np.float32)
-            scored = torch.from_numpy(counts.astype(np.float32) - photons)
+            counts, photons = photons, self._dealt(photons, seed)
+            scored = counts - photons
             probe, scored_probe = probe * _SEEN_SHARE**0.5, probe * (1 - _SEEN_SHARE) ** 0.5
         places = torch.from_numpy(positions - corner)
-        return Batch(torch.from_numpy(photons), places, probe, canvas, scored, scored_probe, truth)
+        return Batch(photons, places, probe, canvas, scored, scored_probe, truth)
 
 
 def held_out_photons(scan: Scan, frames: np.ndarray, settings: TrainingSettings) -> tuple[GroupedFrames, GroupedFrames]:

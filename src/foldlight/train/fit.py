@@ -204,7 +204,7 @@ class _Loop:
             network_settings=network_settings,
             settings=settings,
             key=_key(scan, network_settings, settings, start),
-            train=train,
+            train=train.kept_on(device),
             seen=seen,
             held=held,
             network=network,
@@ -436,7 +436,7 @@ def _frames_held_back(scan: Scan, settings: TrainingSettings) -> tuple[np.ndarra
     if guard is None:
         guard = probe_diameters_px(scan.probe)["participation"]
     try:
-        sides = spatial_split(scan.positions_px, guard, settings.validation_fraction, least=settings.group_size)
+        sides = spatial_split(scan.positions_px, guard, settings.validation_fraction, least=1 if settings.regional else settings.group_size)
     except SettingsError:
         if settings.validation == "frames":
             raise

@@ -11,7 +11,7 @@ from foldlight.simulate.settings import VarietySettings
 __all__ = ["PretrainingSettings", "TrainingSettings", "epochs_for"]
 
 
-_RATE, _RATE_STARTED = 2e-3, 3e-4
+_RATE, _RATE_STARTED = 2e-3, 4e-4
 
 
 class TrainingSettings(Settings):
@@ -33,7 +33,7 @@ class TrainingSettings(Settings):
     batch_frames: int = Field(default=32, ge=1)
     """Frames in a step, in whole groups [frame]."""
     learning_rate: float | None = Field(default=None, gt=0)
-    """Peak step size of Adam, warmed up, then lowered along a cosine; none given: 2e-3, or 3e-4 where training begins
+    """Peak step size of Adam, warmed up, then lowered along a cosine; none given: 2e-3, or 4e-4 where training begins
     with the weights of a model."""
     loss: Literal["poisson", "amplitude"] = "poisson"
     """Misfit of photons, trained on or validated with: Poisson likelihood, or squared amplitude error."""
@@ -43,7 +43,7 @@ class TrainingSettings(Settings):
     supervision: Literal["photons", "object"] = "photons"
     """What a network learns from: `photons`, its objects must explain them; or `object`, they must equal the
     scan's true one (simulations only). Validation looks at held-back photons in both cases."""
-    validation: Literal["frames", "photons", "auto"] = "frames"
+    validation: Literal["frames", "photons", "auto"] = "auto"
     """What early stopping looks at: `frames` held back at the largest y; `photons`, a fifth of all in every frame, for
     scans too small to spare frames; `auto`: frames where that leaves at least half of them for training."""
     validation_fraction: float = Field(default=0.1, gt=0, lt=0.9)
