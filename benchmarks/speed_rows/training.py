@@ -184,6 +184,8 @@ def _settings(epochs: int, seed: int, like: TrainingSettings | None = None) -> T
 def _epoch(scan: Scan, name: str, setup: Setup, folder: str) -> float:
     """Seconds of an epoch, as training itself counts them."""
     network, like = _NETWORKS[name]
+    if setup.size == "toy":
+        network = network.model_copy(update={"width": 4, "levels": 1, "consistency_steps": 1})
     settings = _settings(1, setup.seed, like)
     return fit(scan, network, settings, Path(folder), progress=False, keep_collapsed=True).seconds
 
@@ -206,7 +208,8 @@ def _shares(scan: Scan, name: str, setup: Setup, folder: str) -> dict[str, float
     if _ADAM in events:
         spent["optimiser"] = events[_ADAM].cpu_time_total
     shares = {"batches": data / seconds, "probes placed": probes / seconds}
-    shares |= {kind: 1e-6 * each / seconds for kind, each in spent.items()}
+    whole = sum(event.self_cpu_time_total for event in events.values()) / (1 - shares["batches"])
+    shares |= {kind: each / whole for kind, each in spent.items()}
     return {**shares, "element-wise and the rest": max(0.0, 1 - sum(shares.values()))}
 
 
