@@ -32,7 +32,9 @@ def test_a_method_that_fails_does_not_take_the_others_with_it(tmp_path, monkeypa
 
 
 def test_a_measured_scan_keeps_photons_from_every_method(tmp_path):
-    demo.run_demo(DemoSettings(small=True, output=tmp_path, iterations=2, adapt_steps=0), ReadOptions(), lambda *_: None)
+    demo.run_demo(
+        DemoSettings(small=True, output=tmp_path, iterations=2, adapt_steps=0), ReadOptions(), lambda *_: None
+    )
     settings = DemoSettings(
         scan=tmp_path / "scan.npz",
         small=True,

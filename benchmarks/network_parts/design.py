@@ -99,8 +99,7 @@ def design(size: Size) -> Design:
 
 
 def _variants(size: Size) -> tuple[Variant, ...]:
-    """The same U-Net behind three inputs; steps, or another body of about its flop, behind the lifted one; the smallest
-    unrolled network."""
+    """The same U-Net behind three inputs; steps, or another body of its flop, behind the lifted one; one unrolled."""
     shape, steps = _NETWORK[size], _STEPS[size]
     fourier = {"body": "fourier", "width": 2 * shape["width"], "layers": shape["levels"] + 1}
     return (

@@ -3,10 +3,12 @@
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.machine import Work, convolution_rate, transform_seconds, work_of
@@ -52,14 +54,14 @@ def training(setup: Setup) -> Sequence[Result]:
     scan = known_scan(setup)
     names = {name: name for name in _NETWORKS}
     with tempfile.TemporaryDirectory() as folder:
-        works = {name: work_of(lambda name=name: _epoch(scan, name, setup, folder), WINDOW) for name in names}  # type: ignore[misc]
+        epochs = {name: partial(_epoch, scan, name, setup, folder) for name in names}
+        works = {name: work_of(epoch, WINDOW) for name, epoch in epochs.items()}
         shares = {name: _shares(scan, name, setup, folder) for name in names}
         read = interleaved(
             setup.repeats,
-            {name: lambda name=name: _epoch(scan, name, setup, folder) for name in names}  # type: ignore[misc]
-            | {"flop": convolution_rate, "transform": lambda: transform_seconds(WINDOW)},
+            epochs | {"flop": convolution_rate, "transform": lambda: transform_seconds(WINDOW)},
         )
-    found = []
+    found: list[Result] = []
     for name in names:
         measured = series(_UNIT, 1e3 * np.array(read[name]) / len(scan))
         work = Work(works[name].flops / len(scan), works[name].transforms / len(scan))
@@ -197,7 +199,7 @@ def _shares(scan: Scan, name: str, setup: Setup, folder: str) -> dict[str, float
     per_batch = max(1, settings.batch_frames // settings.group_size)
     batches: list[Batch] = []
     data = timed(lambda: batches.extend(train.epoch(per_batch, generator(setup.seed, "order", 0))))
-    probes = timed(lambda: [_placed(batch) for batch in batches])
+    probes = timed(lambda: [part for batch in batches for part in _placed(batch)])
     with profile(activities=[ProfilerActivity.CPU]) as told:
         seconds = _epoch(scan, name, setup, folder)
     events = {event.key: event for event in told.key_averages()}
@@ -213,8 +215,7 @@ def _shares(scan: Scan, name: str, setup: Setup, folder: str) -> dict[str, float
     return {**shares, "element-wise and the rest": max(0.0, 1 - sum(shares.values()))}
 
 
-def _placed(batch: Batch) -> None:
+def _placed(batch: Batch) -> list[Tensor]:
     """The probe in each frame's window, once for what is seen and once for what is scored."""
-    for probe in (batch.probe, batch.scored_probe):
-        if probe is not None:
-            place_probe(probe, batch.positions_px)
+    given = (probe for probe in (batch.probe, batch.scored_probe) if probe is not None)
+    return [place_probe(probe, batch.positions_px) for probe in given]

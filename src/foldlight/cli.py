@@ -150,6 +150,7 @@ def train(
 def pretrain(
     settings: Annotated[PretrainingSettings, Flat],
     network: Annotated[NetworkSettings, Flat],
+    start: str = "scratch",
     output: Path = Path("pretrained"),
     resume: bool = False,
     threads: Threads = 1,
@@ -162,15 +163,17 @@ def pretrain(
     Args:
         settings: what to draw, and how long to train.
         network: what to train.
+        start: `scratch`, weights drawn from the seed; or, to narrow a network to your scans, `pretrained` or a bundle's
+            path.
         output: folder for `wts.h5.zip`, `history.csv`, `checkpoint.pt` and `training.json`.
         resume: go on from the folder's checkpoint.
         threads: CPU threads; other numbers give other bits.
     """
-    from foldlight.bundle import write_bundle
+    from foldlight.bundle import starting_model, write_bundle
     from foldlight.train.pretraining import pretrain as run
 
     _use_threads(threads)
-    model = run(network, settings, output, resume)
+    model = run(network, settings, output, resume, start=starting_model(start, network))
     digest = write_bundle(output / "wts.h5.zip", model)
     errors = (f"n = {decade}: {error:.3f}" for decade, error in model.training["error_by_photons"].items())
     _say(

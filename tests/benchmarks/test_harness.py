@@ -138,6 +138,11 @@ def test_files_hold_every_repeat_and_where_it_comes_from(tmp_path):
         read_results(tmp_path / "speed.json")
 
 
+def test_the_command_tells_the_frames_of_large_scans_where_they_were_chosen():
+    settings = {"size": "toy", "repeats": 3, "seed": 1, "only": ["memory"], "frames": 4000}
+    assert Provenance.now("speed", settings).command.endswith("--seed 1 --frames 4000 --only memory")
+
+
 def test_unknown_rows_are_refused_by_name(tmp_path):
     with pytest.raises(SettingsError, match=r"expected some of training, .*; got 'speed of light'"):
         chosen(SPEED.rows, ["startup", "speed of light"])

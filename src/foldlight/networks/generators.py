@@ -91,7 +91,6 @@ class PatchNetwork(nn.Module):
             patches = step(patches, photons, probes, mask)
         return patches
 
-
     def objects(
         self,
         photons: Float[Tensor, "group n y x"],

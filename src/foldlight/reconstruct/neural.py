@@ -29,7 +29,7 @@ from foldlight.train.fit import adapt
 __all__ = ["NeuralReconstructor"]
 
 _BYTES_PER_PIXEL = 40  # of a frame in a tile: photons, the placed probe, their parts sorted into subsets
-_MEMORY_SHARE = 0.3  # of what is free, for a tile
+_MEMORY_SHARE, _MEMORY_BYTES = 0.3, 1e9  # a tile takes this part of what is free, and no more: larger ones are slower
 _LARGEST_TILE_PX = 4096
 _FEATHER_PX = 8  # over which the cores of tiles are blended
 _ARMS = {"object": "Supervised"}  # by what the network learned from; any other is just the network
@@ -172,7 +172,7 @@ class NeuralReconstructor:
         if self.memory_bytes is not None:
             return self.memory_bytes
         free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-        return _MEMORY_SHARE * free
+        return min(_MEMORY_SHARE * free, _MEMORY_BYTES)
 
 
 def _on(device: torch.device, scan: Scan, frames: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

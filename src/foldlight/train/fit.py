@@ -35,7 +35,7 @@ from foldlight.train.device import usable_device
 from foldlight.train.objective import LOSSES, object_loss, photon_loss
 from foldlight.train.settings import TrainingSettings
 
-__all__ = ["Training", "adapt", "as_csv", "fit", "learning_rate"]
+__all__ = ["Training", "adapt", "as_csv", "fit", "learning_rate", "started"]
 
 _WARMUP_STEPS = 30
 _CLIP_NORM = 1.0
@@ -190,15 +190,7 @@ class _Loop:
         settings = settings.filled(started=start is not None)
         train, seen, held = _validated(scan, settings)
         device = usable_device(settings.device)
-        if start is None:
-            network = build(network_settings, scan.window, integer_seed(settings.seed, "weights")).to(device)
-        elif start.network.plain() == network_settings.plain():
-            network = start.module(str(device))
-        else:
-            raise SettingsError(
-                f"start: expected a network of {network_settings.plain()}, got one of {start.network.plain()}; train"
-                " with its settings"
-            )
+        network = started(start, network_settings, scan.window, settings.seed, device)
         loop = cls(
             scan=scan,
             network_settings=network_settings,
@@ -436,7 +428,12 @@ def _frames_held_back(scan: Scan, settings: TrainingSettings) -> tuple[np.ndarra
     if guard is None:
         guard = probe_diameters_px(scan.probe)["participation"]
     try:
-        sides = spatial_split(scan.positions_px, guard, settings.validation_fraction, least=1 if settings.regional else settings.group_size)
+        sides = spatial_split(
+            scan.positions_px,
+            guard,
+            settings.validation_fraction,
+            least=1 if settings.regional else settings.group_size,
+        )
     except SettingsError:
         if settings.validation == "frames":
             raise
@@ -458,6 +455,24 @@ def _line(history: list[dict[str, float]], epochs: int) -> str:
         f"epoch {row['epoch']}/{epochs}  loss {row['train_loss']:.3f}  held out {row['validation_loss']:.3f}"
         f"  {seconds:.1f} s, {seconds * (epochs - row['epoch']):.0f} s left"
     )
+
+
+def started(
+    start: Model | None, network: NetworkSettings, window: tuple[int, int], seed: int, device: torch.device
+) -> PatchNetwork | UnrolledNetwork:
+    """The network to train: with the weights of a model, or with weights drawn from the seed.
+
+    Raises:
+        SettingsError: the model is another network.
+    """
+    if start is None:
+        return build(network, window, integer_seed(seed, "weights")).to(device)
+    if start.network.plain() != network.plain():
+        raise SettingsError(
+            f"start: expected a network of {network.plain()}, got one of {start.network.plain()}; train with its"
+            " settings"
+        )
+    return start.module(str(device))
 
 
 def learning_rate(peak: float, step: int, total: int) -> float:

@@ -22,7 +22,6 @@ from foldlight.core.files import replacing, write_json, write_text
 from foldlight.core.progress import progress_bar
 from foldlight.core.provenance import environment
 from foldlight.core.seeds import generator, integer_seed
-from foldlight.networks.generators import build
 from foldlight.networks.settings import NetworkSettings
 from foldlight.optics.forward import illumination, place_probe
 from foldlight.optics.patches import scatter
@@ -30,7 +29,7 @@ from foldlight.scan import Scan
 from foldlight.simulate.variety import draw_scan
 from foldlight.train.data import prepared, true_object
 from foldlight.train.device import usable_device
-from foldlight.train.fit import as_csv, learning_rate
+from foldlight.train.fit import as_csv, learning_rate, started
 from foldlight.train.objective import region_error
 from foldlight.train.settings import PretrainingSettings
 
@@ -97,6 +96,7 @@ def pretrain(
     resume: bool = False,
     progress: bool = True,
     *,
+    start: Model | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Model:
     """Train a network on simulated scans, for scans it has never seen.
@@ -109,14 +109,16 @@ def pretrain(
         folder: where log and checkpoint go.
         resume: go on from the folder's checkpoint, to the same weights as an undisturbed run.
         progress: show a bar.
+        start: a model whose weights to begin with, to narrow it to other scans; weights are drawn when None.
         report: gets a line now and then.
 
     Raises:
-        SettingsError: the network is not an unrolled one, or the checkpoint belongs to other settings.
+        SettingsError: the network is not an unrolled one, the start is another, or the checkpoint belongs to other
+            settings.
         DataError: there is no checkpoint to resume from.
         TrainingError: the loss is no number.
     """
-    run = _Run.start(network, settings)
+    run = _Run.start(network, settings, start)
     if resume:
         run.load(folder / "checkpoint.pt")
     with progress_bar("pretraining", settings.steps, progress) as advance:
@@ -151,20 +153,24 @@ class _Run:
     losses: list[Tensor]
     seconds: float
     began: float
+    begun_with: str | None = None
     usual: float = 0.0
 
     @classmethod
-    def start(cls, network: NetworkSettings, settings: PretrainingSettings) -> "_Run":
+    def start(cls, network: NetworkSettings, settings: PretrainingSettings, start: Model | None = None) -> "_Run":
         if network.kind != "unrolled":
             raise SettingsError(f"kind = {network.kind}: expected unrolled; other networks are trained on one scan")
         device = usable_device(settings.device)
-        module = build(network, (settings.data.window,) * 2, integer_seed(settings.seed, "weights")).to(device)
+        module = started(start, network, (settings.data.window,) * 2, settings.seed, device)
         optimiser = torch.optim.Adam(module.parameters(), lr=settings.learning_rate)
-        return cls(network, settings, module.train(), optimiser, device, 0, [], [], 0.0, time.perf_counter())
+        begun = None if start is None else start.digest()
+        now = time.perf_counter()
+        return cls(network, settings, module.train(), optimiser, device, 0, [], [], 0.0, now, begun)
 
     @property
     def key(self) -> dict[str, Any]:
-        return {"network": self.network_settings.plain(), "settings": self.settings.plain()}
+        start = {} if self.begun_with is None else {"start": self.begun_with}
+        return {"network": self.network_settings.plain(), "settings": self.settings.plain(), **start}
 
     def batch(self, step: int) -> Regions:
         """The scans of a step."""

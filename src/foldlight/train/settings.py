@@ -89,15 +89,15 @@ class PretrainingSettings(Settings):
     """Steps of training."""
     scans: int = Field(default=4, ge=1)
     """Simulated scans of a step."""
-    frames: int = Field(default=48, ge=4)
+    frames: int = Field(default=48, ge=1)
     """Frames of a scan."""
     canvas_px: int = Field(default=144, ge=32)
     """Side of a scan's object [px]; scans whose overlap is small are as large as fits."""
-    few_share: float = Field(default=0.1, ge=0, le=0.3)
+    few_share: float = Field(default=0.1, ge=0, le=1)
     """Part of the steps whose scans have four frames."""
-    single_share: float = Field(default=0.1, ge=0, le=0.3)
+    single_share: float = Field(default=0.1, ge=0, le=1)
     """Part of the steps whose scans have one frame."""
-    wide_share: float = Field(default=0.1, ge=0, le=0.3)
+    wide_share: float = Field(default=0.1, ge=0, le=1)
     """Part of the steps whose one scan has windows, and probes, of twice the size."""
     learning_rate: float = Field(default=1.5e-3, gt=0)
     """Peak step size of Adam; warmed up, then lowered along a cosine."""
