@@ -32,11 +32,11 @@ def measure_costs(networks: dict[str, dict[str, Any]], window: int, repeats: int
     torch.set_num_threads(1)
     frame = (window, window)
     probe = torch.from_numpy(normalised(zone_plate(frame, 0.4 * window), 1e4))
-    probes = place_probe(probe, torch.zeros(_FRAMES, 2, dtype=torch.float64))
-    photons = torch.ones(_FRAMES, *frame)
+    places = torch.full((_FRAMES, 1, 2), float(window // 2), dtype=torch.float64)  # every frame on a canvas of its own
+    shown = (torch.ones(_FRAMES, 1, *frame), places, place_probe(probe, places), torch.ones(frame, dtype=torch.bool))
     built = {name: build(NetworkSettings.parse(plain, name), frame, seed=0) for name, plain in networks.items()}
 
-    passes = {name: partial(network, photons, probes) for name, network in built.items()}
+    passes = {name: partial(network.objects, *shown, frame) for name, network in built.items()}
     with torch.inference_mode():
         work = {name: work_of(each, frame) for name, each in passes.items()}
         read = interleaved(repeats, {name: partial(_core_seconds, each) for name, each in passes.items()})

@@ -52,7 +52,7 @@ class TestDesign:
 
     def test_small_holds_all_that_is_asked(self):
         of = design("small")
-        assert {each.network.kind for each in of.variants} == {"raw", "log", "lifted"}
+        assert {each.network.kind for each in of.variants} == {"raw", "log", "lifted", "unrolled"}
         assert {each.network.consistency_steps for each in of.variants} == {0, 3}
         assert {each.network.body for each in of.variants} == {"unet", "fourier"}
         assert {each.dose for each in of.conditions} == {1e3, 1e4, 1e6}
@@ -73,7 +73,7 @@ class TestDesign:
 class TestRunning:
     def test_the_first_seed_is_measured_first(self, tmp_path):
         plan = planned(NetworksSettings(size="small", output=tmp_path))
-        assert len(plan.units) == 5 * 3 * 2 * 2 * 3
+        assert len(plan.units) == 6 * 3 * 2 * 2 * 3
         order = [unit.data.seed for unit in plan.units.values()]
         assert order == sorted(order)
         assert len(plan.jobs) == 3 * 2 * 3  # C = 1 and 4 share their scan
@@ -147,7 +147,7 @@ class TestRunning:
     def test_the_plan_alone_writes_nothing(self, tmp_path, capsys):
         output = tmp_path / "results"
         main(["--size", "small", "--plan", "--output", str(output)])
-        assert capsys.readouterr().out.startswith("180 trainings, 180 to measure in 18 data sets")
+        assert capsys.readouterr().out.startswith("216 trainings, 216 to measure in 18 data sets")
         assert not output.exists()
 
     def test_a_refusal_is_one_line(self, capsys):

@@ -222,10 +222,6 @@ def test_it_is_an_engine_by_its_name(scan, tmp_path):
 def test_what_does_not_go_together_is_refused():
     with pytest.raises(SettingsError, match=r"^engine hybrid: expected refine steps, got epochs = 5; use --refine$"):
         RefineSettings.of(EngineOptions(epochs=5))
-    with pytest.raises(SettingsError, match=r"^engine hybrid: expected --model with a bundle that"):
-        make_reconstructor("hybrid", EngineOptions())
-    with pytest.raises(SettingsError, match=r"^engine lsqml: expected --model with a bundle that"):
-        make_reconstructor("lsqml", EngineOptions(), start="network")
     with pytest.raises(SettingsError, match=r"^engine constant: expected no start, got network; give it to"):
         make_reconstructor("constant", EngineOptions(), start="network")
 
