@@ -191,7 +191,7 @@ class Hybrid(Settings):
 
     kind: Literal["hybrid"] = "hybrid"
     first: Pretrained = Pretrained()
-    refine: RefineSettings = RefineSettings()
+    refine: RefineSettings = RefineSettings(likelihood=LikelihoodSettings(iterations=10, precision="single"))
     draws: int = Field(default=0, ge=0)
     """Noise draws that tell its bias; fewer than two: none."""
 

@@ -43,7 +43,7 @@ def _dose_ladder(findings: Findings, path: Path) -> None:
     error.plot(*_xy(lines["limit_rmse"]), color="black", linewidth=1.6, label="dose limit, no prior")
     error.plot(*_xy(lines["limit_bayes_rmse"]), color="black", linestyle=":", linewidth=1.6, label="Bayesian bound")
     efficiency.axhline(1, color="black", linewidth=1.6)
-    for number, name in enumerate(arms):
+    for number, name in enumerate(name for name in arms if " from the network" not in name):  # points, not lines
         colour = _FLAT if name == "Constant" else _COLOURS[(number - 1) % len(_COLOURS)]
         _draw(error, _arm_along_dose(findings, conditions, name, "object_rmse"), name, colour)
         _draw(efficiency, _arm_along_dose(findings, conditions, name, "eta"), name, colour)
@@ -54,7 +54,7 @@ def _dose_ladder(findings: Findings, path: Path) -> None:
     top = error.secondary_xaxis("top", functions=_per_frame(findings, conditions))
     top.set_xlabel("photons a frame")
     error.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    error.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    error.yaxis.set_minor_formatter(FuncFormatter(_sparse))
     error.legend(fontsize=8)
     figure.suptitle(f"Known probe; medians and ranges of {len(findings.seeds)} seeds", fontsize=11)
     save(figure, path)
@@ -94,7 +94,7 @@ def _few_data(findings: Findings, path: Path) -> None:
     error.set(yscale="log", ylabel="relative RMSE on an unseen object")
     likeness.set(ylabel="amplitude SSIM on an unseen object")
     error.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    error.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    error.yaxis.set_minor_formatter(FuncFormatter(_sparse))
     error.legend(fontsize=8)
     n = float(np.median([each["n"] for each in facts]))
     figure.suptitle(
@@ -122,6 +122,11 @@ def _arm_along_dose(findings: Findings, conditions: tuple[Condition, ...], arm: 
         if found is not None and (facts := findings.facts(condition)):
             points.append((_n(facts), found))
     return sorted(points, key=lambda point: point[0])
+
+
+def _sparse(value: float, _: object) -> str:
+    """A label for 2 and 5 of each decade, so that labels of several decades do not overlap."""
+    return f"{value:g}" if f"{value:.0e}"[0] in "25" else ""
 
 
 def _draw(axes: Axes, points: list[_Point], label: str, colour: str) -> None:

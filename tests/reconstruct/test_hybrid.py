@@ -215,7 +215,7 @@ def test_it_is_an_engine_by_its_name(scan, tmp_path):
     assert engine.settings == RefineSettings(likelihood=likelihood, stop="none", seed=4)
     asked = RefineOptions(refine_probe=True)
     assert RefineSettings.of(EngineOptions(), LikelihoodOptions(precision="double"), asked).likelihood == (
-        LikelihoodSettings(iterations=10, fit_probe=True)
+        LikelihoodSettings(iterations=60, fit_probe=True)
     )
 
 
