@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import tyro
 from pydantic import Field, ValidationError
@@ -23,9 +23,23 @@ from foldlight.core.progress import progress_bar
 from foldlight.core.settings import Settings, describe
 from foldlight.study.jobs import Job, run_job
 
-__all__ = ["BenchmarkSettings", "Measure", "Row", "Setup", "Size", "Suite", "chosen", "main", "measure", "run_suite"]
+__all__ = [
+    "BenchmarkSettings",
+    "Measure",
+    "Row",
+    "Setup",
+    "Size",
+    "Suite",
+    "answer",
+    "chosen",
+    "main",
+    "measure",
+    "run_suite",
+    "say",
+]
 
 Size = Literal["toy", "small", "full"]
+Answer = TypeVar("Answer")
 
 _REPEATS: dict[Size, int] = {"toy": 2, "small": 3, "full": 5}
 
@@ -197,28 +211,44 @@ def main(suite: Suite, words: list[str] | None = None) -> None:
     """The command line of a suite; a refusal, or a row that failed, is one line on standard error and exit code 1."""
 
     def run(settings: Annotated[BenchmarkSettings, tyro.conf.arg(name="")]) -> list[Result]:
-        return run_suite(suite, settings, _say, show=True)
+        return run_suite(suite, settings, say, show=True)
 
     names = ", ".join(row.name for row in suite.rows)
-    try:
-        results = tyro.cli(
-            run,
-            prog=f"python -m benchmarks.{suite.name}",
-            description=f"{suite.title}. Rows: {names}.",
-            args=words,
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
-    except ValidationError as error:
-        sys.stderr.write(f"{suite.name}: {describe(error)}\n")
-        sys.exit(2)
-    except FoldlightError as error:
-        sys.exit(f"{suite.name}: {error}")
-    except KeyboardInterrupt:
-        sys.exit(f"{suite.name}: interrupted; the rows measured so far are written")
+    results = answer(suite.name, f"{suite.title}. Rows: {names}.", "the rows measured so far are written", run, words)
     if failed := [result.row for result in results if result.reason.startswith("failed")]:
         sys.exit(f"{suite.name}: {len(failed)} rows failed: {', '.join(failed)}; their reasons stand in the table")
 
 
-def _say(*lines: str) -> None:
+def answer(
+    name: str, description: str, interrupted: str, run: Callable[..., Answer], words: list[str] | None = None
+) -> Answer:
+    """What a benchmark's command line gives back; a refusal is one line on standard error.
+
+    Args:
+        name: of the module under `benchmarks`.
+        description: heads the help.
+        interrupted: what becomes of a run that is stopped.
+        run: takes the settings as its only argument.
+        words: of the command line; those of the process when None.
+    """
+    try:
+        return tyro.cli(
+            run,
+            prog=f"python -m benchmarks.{name}",
+            description=description,
+            args=words,
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+    except ValidationError as error:
+        sys.stderr.write(f"{name}: {describe(error)}\n")
+        sys.exit(2)
+    except FoldlightError as error:
+        sys.exit(f"{name}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"{name}: interrupted; {interrupted}")
+
+
+def say(*lines: str) -> None:
+    """Lines on standard output, at once."""
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()

@@ -21,7 +21,7 @@ from foldlight.core.errors import BundleError, FoldlightError
 from foldlight.core.files import replacing
 from foldlight.core.provenance import sha256_arrays, sha256_file, versions
 from foldlight.networks.generators import PatchNetwork, build
-from foldlight.networks.settings import NetworkSettings
+from foldlight.networks.settings import SMALL_GROUP, NetworkSettings
 from foldlight.networks.unrolled import UnrolledNetwork
 
 __all__ = [
@@ -39,7 +39,6 @@ SCHEMA = 1
 BUNDLE_NAME = "wts.h5.zip"
 PRETRAINED = Path(__file__).parent / "pretrained" / BUNDLE_NAME
 _MEMBERS = ("MANIFEST.json", "config.json", "wts.h5")
-_SMALL_GROUP = 4  # frames: larger groups are regions, and a scan is the largest
 _LIMIT_BYTES = 2**30  # a member that claims more is not one of ours
 _UNITS = {"frames": "photon", "probe": "sqrt(photon)", "positions": "object px", "patches": "transmission"}
 
@@ -70,7 +69,7 @@ class Model:
     @property
     def regional(self) -> bool:
         """Takes the whole scan as one region, whatever its size."""
-        return self.network.kind == "unrolled" and self.group_size > _SMALL_GROUP
+        return self.network.kind == "unrolled" and self.group_size > SMALL_GROUP
 
     def fits(self, window: tuple[int, int]) -> bool:
         """Frames of this size can be reconstructed."""

@@ -20,7 +20,8 @@ from foldlight.simulate.acquire import simulate
 from foldlight.simulate.settings import SimulationSettings
 from foldlight.train import fit as fit_module
 from foldlight.train.data import GroupedFrames
-from foldlight.train.fit import adapt, fit, learning_rate
+from foldlight.train.fit import adapt, fit
+from foldlight.train.loop import learning_rate
 from foldlight.train.objective import photon_loss
 from foldlight.train.settings import TrainingSettings
 

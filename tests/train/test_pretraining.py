@@ -89,14 +89,14 @@ def test_it_learns():
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
-    with pytest.raises(DataError, match="found none; do without --resume"):
+    with pytest.raises(DataError, match="found none; train without --resume"):
         run(tmp_path, resume=True)
     run(tmp_path)
     for changes in ({"steps": 5}, {"seed": 1}, {"data": DATA.model_copy(update={"modes_share": 0.0})}):
-        with pytest.raises(SettingsError, match="expected a checkpoint of the same network and settings, got one of"):
+        with pytest.raises(SettingsError, match="expected a checkpoint of the same run, got other "):
             run(tmp_path, resume=True, **changes)
     (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
-    with pytest.raises(DataError, match=r"expected a checkpoint: .*; do without --resume"):
+    with pytest.raises(DataError, match=r"expected a checkpoint: .*; train without --resume"):
         run(tmp_path, resume=True)
 
 

@@ -6,7 +6,10 @@ from pydantic import Field, model_validator
 
 from foldlight.core.settings import Settings
 
-__all__ = ["NetworkSettings"]
+__all__ = ["SMALL_GROUP", "NetworkSettings"]
+
+SMALL_GROUP = 4
+"""Frames: up to so many make an object of their own; larger groups are regions, and a scan is the largest."""
 
 _SIZES = {
     "tiny": {"width": 8, "levels": 3, "consistency_steps": 3},

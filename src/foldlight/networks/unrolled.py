@@ -14,6 +14,7 @@ here with Anscombe's constant, Biometrika 35 (1948) 246).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Complex, Float
@@ -128,12 +129,12 @@ class _Region:
         light = torch.stack([subset.light for subset in subsets]).sum(dim=0)
         return cls(subsets, light, flat, valid)
 
-    @property
+    @cached_property
     def shown(self) -> Float[Tensor, "group 2 h w"]:
         """What a U-Net is told of the light: how much, and how sure that makes a pixel within its region."""
         return torch.stack([torch.log(self.light + 0.1) / 8, self.light / (self.light + self._dim)], dim=1)
 
-    @property
+    @cached_property
     def _dim(self) -> Float[Tensor, "group 1 1"]:
         return _DIM * self.light.amax(dim=(-2, -1), keepdim=True) + 1e-3
 
@@ -174,9 +175,7 @@ class _Subset:
             excess = (1 - ((self.photons[:, block] + offset) / (expected + offset)).sqrt()) * mask
             back = torch.fft.ifft2(excess.unsqueeze(-3) * waves, norm="ortho")
             moved = (probes.conj() * back).sum(dim=-3)
-            if (
-                torch.is_inference_mode_enabled()
-            ):  # in place, or each block would cost a canvas that grows with the scan
+            if torch.is_inference_mode_enabled():  # in place: else each block costs a canvas, which grows with the scan
                 add_windows(total, moved, positions)
             else:
                 total = total + scatter(moved, positions, canvas)

@@ -162,9 +162,9 @@ class NeuralReconstructor:
             places = positions - torch.tensor(tile.canvas.corner, device=device)
             image = network.objects(photons, places, probes, mask, tile.canvas.shape)[0]
             weight = _weights(probes, places, tile.canvas.shape, self.model.network.merge_floor)[0]
-            share = torch.from_numpy(tile.weight(_FEATHER_PX if len(found) > 1 else 0)).to(device)
-            whole = share if len(found) > 1 else torch.ones_like(share)
-            stitcher.add_region(image, weight * whole, tile.canvas.corner, align_phase=True)
+            if len(found) > 1:
+                weight = weight * torch.from_numpy(tile.weight(_FEATHER_PX)).to(device)
+            stitcher.add_region(image, weight, tile.canvas.corner, align_phase=True)
             yield -(-len(scan) // len(found))
 
     def _memory(self, device: torch.device) -> float:

@@ -4,8 +4,6 @@ Everything random is keyed by the seed and by what it is for (weights, groups, t
 is a function of the step, so a checkpoint holds weights and optimiser state and nothing else can differ.
 """
 
-import csv
-import io
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -17,12 +15,12 @@ import torch
 from torch import nn
 
 from foldlight.bundle import Model
-from foldlight.core.errors import DataError, SettingsError, TrainingError
+from foldlight.core.errors import SettingsError, TrainingError
 from foldlight.core.files import replacing, write_json, write_text
 from foldlight.core.progress import progress_bar
 from foldlight.core.provenance import environment, sha256_arrays
-from foldlight.core.seeds import generator, integer_seed
-from foldlight.networks.generators import PatchNetwork, build
+from foldlight.core.seeds import generator
+from foldlight.networks.generators import PatchNetwork
 from foldlight.networks.settings import NetworkSettings
 from foldlight.networks.unrolled import UnrolledNetwork
 from foldlight.optics.flat import flat_amplitude
@@ -32,12 +30,12 @@ from foldlight.sampling.split import spatial_split
 from foldlight.scan import Scan
 from foldlight.train.data import Batch, GroupedFrames, held_out_photons, true_object
 from foldlight.train.device import usable_device
+from foldlight.train.loop import as_csv, learning_rate, read_checkpoint, started
 from foldlight.train.objective import LOSSES, object_loss, photon_loss
 from foldlight.train.settings import TrainingSettings
 
-__all__ = ["Training", "adapt", "as_csv", "fit", "learning_rate", "started"]
+__all__ = ["Training", "adapt", "fit"]
 
-_WARMUP_STEPS = 30
 _CLIP_NORM = 1.0
 _VALIDATED_FRAMES = 64  # at least, where photons of all are held back, and they are so many
 _SPARED = 4  # one in so many is enough to validate on: a pass over all costs a third of an epoch
@@ -361,18 +359,7 @@ class _Loop:
             torch.save(state, temporary)
 
     def load(self, path: Path) -> None:
-        try:
-            state = torch.load(path, map_location=self.mask.device, weights_only=True)
-        except FileNotFoundError:
-            raise DataError(
-                f"{path}: expected a checkpoint to resume from, found none; train without --resume"
-            ) from None
-        except Exception as error:
-            raise DataError(f"{path}: expected a checkpoint: {type(error).__name__}; train without --resume") from None
-        if state["key"] != self.key:
-            names = sorted(state["key"].keys() | self.key.keys())
-            differing = [name for name in names if state["key"].get(name) != self.key.get(name)]
-            raise SettingsError(f"{path}: expected a checkpoint of the same run, got other {', '.join(differing)}")
+        state = read_checkpoint(path, self.key, self.mask.device)
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         for name in ("epoch", "best_epoch", "best_loss", "best_weights", "history", "seconds"):
@@ -455,36 +442,3 @@ def _line(history: list[dict[str, float]], epochs: int) -> str:
         f"epoch {row['epoch']}/{epochs}  loss {row['train_loss']:.3f}  held out {row['validation_loss']:.3f}"
         f"  {seconds:.1f} s, {seconds * (epochs - row['epoch']):.0f} s left"
     )
-
-
-def started(
-    start: Model | None, network: NetworkSettings, window: tuple[int, int], seed: int, device: torch.device
-) -> PatchNetwork | UnrolledNetwork:
-    """The network to train: with the weights of a model, or with weights drawn from the seed.
-
-    Raises:
-        SettingsError: the model is another network.
-    """
-    if start is None:
-        return build(network, window, integer_seed(seed, "weights")).to(device)
-    if start.network.plain() != network.plain():
-        raise SettingsError(
-            f"start: expected a network of {network.plain()}, got one of {start.network.plain()}; train with its"
-            " settings"
-        )
-    return start.module(str(device))
-
-
-def learning_rate(peak: float, step: int, total: int) -> float:
-    """Of a step: linear warm-up, then a cosine to 1 % of the peak."""
-    cosine = 0.505 + 0.495 * np.cos(np.pi * step / total)
-    return float(peak * min((step + 1) / _WARMUP_STEPS, cosine))
-
-
-def as_csv(rows: list[dict[str, float]]) -> str:
-    """Rows of a log, named by the first."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()

@@ -17,7 +17,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from foldlight.bundle import Model
-from foldlight.core.errors import DataError, SettingsError, TrainingError
+from foldlight.core.errors import SettingsError, TrainingError
 from foldlight.core.files import replacing, write_json, write_text
 from foldlight.core.progress import progress_bar
 from foldlight.core.provenance import environment
@@ -29,7 +29,7 @@ from foldlight.scan import Scan
 from foldlight.simulate.variety import draw_scan
 from foldlight.train.data import prepared, true_object
 from foldlight.train.device import usable_device
-from foldlight.train.fit import as_csv, learning_rate, started
+from foldlight.train.loop import as_csv, learning_rate, read_checkpoint, started
 from foldlight.train.objective import region_error
 from foldlight.train.settings import PretrainingSettings
 
@@ -242,14 +242,7 @@ class _Run:
             torch.save(state, temporary)
 
     def load(self, path: Path) -> None:
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-        except FileNotFoundError:
-            raise DataError(f"{path}: expected a checkpoint to resume from, found none; do without --resume") from None
-        except Exception as error:
-            raise DataError(f"{path}: expected a checkpoint: {type(error).__name__}; do without --resume") from None
-        if state["key"] != self.key:
-            raise SettingsError(f"{path}: expected a checkpoint of the same network and settings, got one of others")
+        state = read_checkpoint(path, self.key, self.device)
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         for name in ("step", "history", "losses", "seconds", "usual"):

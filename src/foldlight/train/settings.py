@@ -6,6 +6,7 @@ from pydantic import Field
 
 from foldlight.core.errors import SettingsError
 from foldlight.core.settings import Settings
+from foldlight.networks.settings import SMALL_GROUP
 from foldlight.simulate.settings import VarietySettings
 
 __all__ = ["PretrainingSettings", "TrainingSettings", "epochs_for"]
@@ -70,7 +71,7 @@ class TrainingSettings(Settings):
     @property
     def regional(self) -> bool:
         """Groups are compact regions, few of which hold a frame."""
-        return self.gridsize > 2
+        return self.group_size > SMALL_GROUP
 
     def plain(self) -> dict[str, Any]:
         """The settings as JSON-ready values.
