@@ -153,7 +153,7 @@ class Scale:
     held_out: HeldOut = field(default_factory=HeldOut)
     collapse_side: int = 5
     collapse_visits: int = 200
-    collapse_every: bool = False
+    collapse_every: bool = True
     star_epochs: int = 20
     star_iterations: int = 200
     network: NetworkSettings = field(default_factory=NetworkSettings)
@@ -222,6 +222,7 @@ _SCALES: dict[Size, Scale] = {
         held_out=HeldOut(side=3, window=32, probes=2),
         collapse_side=3,
         collapse_visits=18,
+        collapse_every=False,
         star_epochs=1,
         star_iterations=3,
         network=_TINY,
@@ -244,7 +245,6 @@ _SCALES: dict[Size, Scale] = {
         held_out=HeldOut(side=16),
         collapse_side=8,
         collapse_visits=2000,
-        collapse_every=True,
         star_epochs=200,
         collapse_network=NetworkSettings(),
     ),

@@ -157,8 +157,8 @@ def pretrain(
 ) -> None:
     """Train a network on simulated scans under many probes, for scans it has never seen, and write its bundle.
 
-    The defaults make the bundle that comes with the package: about an hour on one core, the same bytes every time on
-    the same machine and versions.
+    The defaults make the bundle that comes with the package: about half an hour on one core, the same bytes every time
+    on the same machine and versions.
 
     Args:
         settings: what to draw, and how long to train.
