@@ -8,7 +8,7 @@ from benchmarks.network_parts.design import BASE, Condition, Design, Variant
 from benchmarks.report import Provenance
 from foldlight.compare.paired import Spread, number, spread
 
-__all__ = ["Findings", "page"]
+__all__ = ["Findings", "cost_cells", "page", "table", "told"]
 
 _COLUMNS = {
     "object_rmse": "RMSE",
@@ -110,16 +110,17 @@ def _short_table(findings: Findings) -> list[str]:
     heads += [f"RMSE over {BASE}, C = {gridsize**2}" for gridsize in gridsizes]
     cells = []
     for variant in findings.design.variants:
-        ratios = [_told(spread(findings.ratios(variant, gridsize))) for gridsize in gridsizes]
-        cells.append([variant.name, *_cost(findings.costs.get(variant.name)), *ratios])
-    return ["## In short", "", *_table(heads, cells), ""]
+        ratios = [told(spread(findings.ratios(variant, gridsize))) for gridsize in gridsizes]
+        cells.append([variant.name, *cost_cells(findings.costs.get(variant.name)), *ratios])
+    return ["## In short", "", *table(heads, cells), ""]
 
 
-def _cost(found: Mapping[str, Any] | None) -> list[str]:
+def cost_cells(found: Mapping[str, Any] | None) -> list[str]:
+    """Weights, Mflop, transforms and core-ms a frame, as `measure_costs` finds them."""
     if found is None:
         return [""] * 4
     flop, transforms = f"{found['flop'] / 1e6:.1f}", f"{found['transforms']:.0f}"
-    return [str(found["weights"]), flop, transforms, _told(spread(found["core_ms"]))]
+    return [str(found["weights"]), flop, transforms, told(spread(found["core_ms"]))]
 
 
 def _condition(findings: Findings, condition: Condition) -> list[str]:
@@ -127,12 +128,12 @@ def _condition(findings: Findings, condition: Condition) -> list[str]:
     cells = [
         [
             variant.name,
-            *(_told(spread(findings.numbers(condition, variant, name).values())) for name in _COLUMNS),
+            *(told(spread(findings.numbers(condition, variant, name).values())) for name in _COLUMNS),
             f"{findings.collapsed(condition, variant)} of {len(findings.numbers(condition, variant, 'object_rmse'))}",
         ]
         for variant in findings.design.variants
     ]
-    return [f"## {condition.label}", "", *_table(heads, cells), ""]
+    return [f"## {condition.label}", "", *table(heads, cells), ""]
 
 
 def _origin(findings: Findings, provenance: Provenance) -> list[str]:
@@ -151,12 +152,14 @@ def _origin(findings: Findings, provenance: Provenance) -> list[str]:
     return [*heads, machine, course, f"- {versions}", *failed]
 
 
-def _table(heads: Sequence[str], cells: Iterable[Sequence[str]]) -> list[str]:
+def table(heads: Sequence[str], cells: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of Markdown."""
     rows = [heads, ["---"] * len(heads), *cells]
     return ["| " + " | ".join(row) + " |" for row in rows]
 
 
-def _told(found: Spread | None) -> str:
+def told(found: Spread | None) -> str:
+    """A median with its range; empty when there is none."""
     if found is None:
         return ""
     around = f" [{found.low:.3g}, {found.high:.3g}]" if found.number > 1 else ""

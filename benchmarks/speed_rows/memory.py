@@ -28,11 +28,11 @@ from foldlight.simulate.objects import make_object
 from foldlight.simulate.trajectories import jittered_raster
 from foldlight.study.jobs import Job, run_job
 
-__all__ = ["measure", "reconstruct", "stream", "train"]
+__all__ = ["measure", "reconstruct", "stream", "streamed", "train"]
 
 _TARGET = Target("1 M frames of 128 px: peak < 2 GB beside the batch", 2.0, "at most")
 _BATCH = 32  # frames of a training step
-_MOST = 1_000_000
+_MOST, _SIDE = 1_000_000, 128  # frames, and their side [px], of the target
 _STEP_PX = 4.0
 _PHOTONS = 2000.0  # a frame
 _DISTINCT = 256  # frames that are repeated to the number wanted
@@ -59,13 +59,8 @@ class _Big:
 
 
 def measure(setup: Setup) -> Sequence[Result]:
-    """Peak private memory on a big scan and on a quarter of it, and how much of each further frame stays in memory."""
-    return [*_mapped(setup), _streamed(setup)]
-
-
-def _mapped(setup: Setup) -> list[Result]:
-    """Both stages on scans that lie on disk, where there is room for them."""
-    frames, side = setup.frames or setup.pick(400, 20_000, _MOST), setup.pick(16, 64, 128)
+    """Both stages on scans that lie on disk: peak private memory on a big one and on a quarter of it."""
+    frames, side = setup.frames or setup.pick(400, 20_000, _MOST), setup.pick(16, 64, _SIDE)
     need = 2 * 1.3 * frames * side**2
     with tempfile.TemporaryDirectory() as name:
         free = shutil.disk_usage(name).free
@@ -75,6 +70,38 @@ def _mapped(setup: Setup) -> list[Result]:
         big = _written(Path(name) / "big.npz", frames, side, setup.seed)
         quarter = _written(Path(name) / "quarter.npz", frames // 4, side, setup.seed)
         return [_stage(stage, big, quarter, setup) for stage in _STAGES]
+
+
+def streamed(setup: Setup) -> Sequence[Result]:
+    """Frames that lie nowhere: peak private memory, and how much more a frame asks for than on a quarter of them."""
+    wanted, side = setup.frames or setup.pick(400, 20_000, _MOST), setup.pick(16, 64, _SIDE)
+    large, small = (
+        _run("stream", {"frames": frames, "side": side, "seed": setup.seed}) for frames in (wanted, wanted // 4)
+    )
+    peak = series("GB", [large["peak"] / 1e9])
+    canvas = series("GB", [(large["before"] + large["canvas_bytes"]) / 1e9])
+    more = large["frames"] - small["frames"]
+    growth = (large["peak"] - small["peak"] - large["canvas_bytes"] + small["canvas_bytes"]) / more
+    found = Result(
+        "streaming",
+        f"{_STREAM}: peak private memory",
+        peak,
+        (ratio("libraries and the arrays of the canvas", "limit", peak, canvas),),
+        _TARGET,
+        reason=_short(large["frames"], side),
+        note=f"each further frame takes {growth:.3g} bytes beside the canvas, where its photons alone are"
+        f" {4 * side**2}; {large['frames'] / large['seconds']:.0f} frames a second, each simulated twice or more",
+        facts={
+            "frames": large["frames"],
+            "window_px": side,
+            "after_imports_gb": large["before"] / 1e9,
+            "canvas_gb": large["canvas_bytes"] / 1e9,
+            "resident_peak_gb": large["resident"] / 1e9,
+            "growth_bytes_per_frame": growth,
+            "seconds": large["seconds"],
+        },
+    )
+    return [found]
 
 
 def train(path: str, seed: int) -> dict[str, Any]:
@@ -135,45 +162,14 @@ def _streamable(frames: int, side: int, seed: int) -> tuple[np.ndarray, np.ndarr
     return np.tile(motif, times)[: canvas[0], : canvas[1]], zone_plate((side, side), 0.4 * side), placed
 
 
-def _streamed(setup: Setup) -> Result:
-    """Peak private memory of a streamed scan, and how much more a frame asks for than on a quarter of it."""
-    wanted, side = setup.frames or setup.pick(400, 20_000, _MOST), setup.pick(16, 64, 128)
-    large, small = (
-        _run("stream", {"frames": frames, "side": side, "seed": setup.seed}) for frames in (wanted, wanted // 4)
-    )
-    peak = series("GB", [large["peak"] / 1e9])
-    canvas = series("GB", [(large["before"] + large["canvas_bytes"]) / 1e9])
-    more = large["frames"] - small["frames"]
-    growth = (large["peak"] - small["peak"] - large["canvas_bytes"] + small["canvas_bytes"]) / more
-    return Result(
-        "memory",
-        f"{_STREAM}: peak private memory",
-        peak,
-        (ratio("libraries and the arrays of the canvas", "limit", peak, canvas),),
-        _TARGET,
-        reason="" if wanted >= _MOST else f"measured on {large['frames']} frames of {side} px, not on 1 M of 128 px",
-        note=f"each further frame takes {growth:.3g} bytes beside the canvas, where its photons alone are"
-        f" {4 * side**2}; {large['frames'] / large['seconds']:.0f} frames a second, each simulated twice or more",
-        facts={
-            "frames": large["frames"],
-            "window_px": side,
-            "after_imports_gb": large["before"] / 1e9,
-            "canvas_gb": large["canvas_bytes"] / 1e9,
-            "resident_peak_gb": large["resident"] / 1e9,
-            "growth_bytes_per_frame": growth,
-            "seconds": large["seconds"],
-        },
-    )
-
-
 def _stage(stage: str, big: _Big, quarter: _Big, setup: Setup) -> Result:
     """One stage's memory; once, since memory repeats far better than time does."""
     large, small = (_run(stage, {"path": str(scan.path), "seed": setup.seed}) for scan in (big, quarter))
     peak = series("GB", [large["peak"] / 1e9])
     growth = (large["peak"] - small["peak"]) / 1e9 / (big.gigabytes - quarter.gigabytes)
-    whole = 2 * _MOST * 128**2 / 1e9
+    whole = 2 * _MOST * _SIDE**2 / 1e9
     expected = peak.values[0] + max(growth, 0.0) * (whole - big.gigabytes)
-    full, telling = big.frames >= _MOST, setup.size == "small"  # toys say nothing about large scans
+    telling = setup.size == "small"  # toys say nothing about large scans
     return Result(
         "memory",
         f"{_STAGES[stage]}: peak private memory",
@@ -184,7 +180,7 @@ def _stage(stage: str, big: _Big, quarter: _Big, setup: Setup) -> Result:
             ),
         ),
         _TARGET,
-        reason="" if full else f"measured on {big.frames} frames of {big.side} px, not on 1 M of 128 px",
+        reason=_short(big.frames, big.side),
         note=f"of each further byte of frames {growth:.2g} bytes stay in memory"
         + (f"; were that so up to 1 M frames of 128 px, the peak would be {expected:.2g} GB" if telling else ""),
         facts={
@@ -197,6 +193,12 @@ def _stage(stage: str, big: _Big, quarter: _Big, setup: Setup) -> Result:
             "expected_at_target_gb": expected,
         },
     )
+
+
+def _short(frames: int, side: int) -> str:
+    """Why a number is not what the target means; empty when it is."""
+    full = frames >= _MOST and side >= _SIDE
+    return "" if full else f"measured on {frames:,} frames of {side} px, not on 1 M of {_SIDE} px"
 
 
 def _run(stage: str, arguments: dict[str, Any]) -> dict[str, Any]:
