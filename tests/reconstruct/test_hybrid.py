@@ -1,6 +1,7 @@
 """One method begins, another goes on: steps chosen by photons that nobody saw, engines that go on from a start."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -224,6 +225,21 @@ def test_what_does_not_go_together_is_refused():
         RefineSettings.of(EngineOptions(epochs=5))
     with pytest.raises(SettingsError, match=r"^engine constant: expected no start, got network; give it to"):
         make_reconstructor("constant", EngineOptions(), start="network")
+
+
+@pytest.mark.parametrize(("engine", "start"), [("ml", None), ("lsqml", "saved.npz"), ("hybrid", "saved.npz")])
+def test_what_only_a_network_takes_is_refused_without_one(engine, start):
+    with pytest.raises(
+        SettingsError, match=f"^engine {engine}: expected no model without a network, got mine.zip; use"
+    ):
+        make_reconstructor(engine, EngineOptions(), Path("mine.zip"), start=start)
+    with pytest.raises(SettingsError, match=f"^engine {engine}: expected no adaptation without a network, got 3 steps"):
+        make_reconstructor(engine, EngineOptions(), start=start, adapt_steps=3)
+
+
+def test_steps_of_adaptation_are_counted_from_none():
+    with pytest.raises(SettingsError, match=r"^adapt = -1: expected 0 steps or more$"):
+        make_reconstructor("network", EngineOptions(), adapt_steps=-1)
 
 
 def test_a_flat_first_method_is_refined_too(scan):

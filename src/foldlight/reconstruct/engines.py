@@ -56,9 +56,14 @@ def make_reconstructor(
         SettingsError: a start for an engine that has none, or an option that the engine does not have.
         BundleError: the model can't be used.
     """
+    if adapt_steps < 0:
+        raise SettingsError(f"adapt = {adapt_steps}: expected 0 steps or more")
+    begins = start or ("network" if engine in {"network", "hybrid"} else "flat")
+    if begins != "network":
+        _needs_no_network(engine, model, adapt_steps)
     network = partial(_network, model, options.device, adapt_steps, options.seed)
     if engine == "hybrid":
-        first = _first(start or "network", network)
+        first = _first(begins, network)
         return HybridReconstructor(first, RefineSettings.of(options, likelihood, refine), progress=True)
     if engine in {"constant", "network"}:
         if start is not None:
@@ -66,6 +71,16 @@ def make_reconstructor(
         return ConstantReconstructor() if engine == "constant" else network()
     chosen = _iterative(engine, options, log_path, likelihood)
     return chosen if start is None else StartedReconstructor(_first(start, network), chosen)
+
+
+def _needs_no_network(engine: EngineName, model: Path | None, adapt_steps: int) -> None:
+    """Refuse what only a network takes, or it would be ignored."""
+    if model is not None:
+        raise SettingsError(f"engine {engine}: expected no model without a network, got {model}; use --start network")
+    if adapt_steps:
+        raise SettingsError(
+            f"engine {engine}: expected no adaptation without a network, got {adapt_steps} steps; use --start network"
+        )
 
 
 def _iterative(

@@ -37,6 +37,7 @@ __all__ = ["Regions", "pretrain"]
 
 _CLIP = 2.0  # of the usual gradient: what is longer is shortened, so that no odd scan undoes many others
 _USUAL = 0.02  # of a gradient's length enters the usual one
+_TINY = 1e-6  # beside a gradient's length: it may be none
 _LEAST = 1e-7  # of the relative squared error: finer is rounding
 _KEPT_EVERY = 100  # steps between checkpoints
 _LOGGED_EVERY = 20  # steps of a row in the log
@@ -153,8 +154,8 @@ class _Run:
     losses: list[Tensor]
     seconds: float
     began: float
+    usual: Tensor
     begun_with: str | None = None
-    usual: float = 0.0
 
     @classmethod
     def start(cls, network: NetworkSettings, settings: PretrainingSettings, start: Model | None = None) -> "_Run":
@@ -165,7 +166,8 @@ class _Run:
         optimiser = torch.optim.Adam(module.parameters(), lr=settings.learning_rate)
         begun = None if start is None else start.digest()
         now = time.perf_counter()
-        return cls(network, settings, module.train(), optimiser, device, 0, [], [], 0.0, now, begun)
+        usual = torch.zeros((), dtype=torch.float64, device=device)
+        return cls(network, settings, module.train(), optimiser, device, 0, [], [], 0.0, now, usual, begun)
 
     @property
     def key(self) -> dict[str, Any]:
@@ -190,10 +192,18 @@ class _Run:
         self.step += 1
 
     def clip(self) -> None:
-        """Shorten a gradient that is far longer than usual."""
-        most = _CLIP * self.usual if self.step else torch.inf
-        length = float(nn.utils.clip_grad_norm_(self.network.parameters(), most))
-        self.usual = length if not self.step else self.usual + _USUAL * (min(length, most) - self.usual)
+        """Shorten a gradient that is far longer than usual; the host does not wait for the device."""
+        found = nn.utils.clip_grad_norm_(self.network.parameters(), torch.inf)  # only measures
+        length = found.double()
+        if self.step:
+            most = _CLIP * self.usual
+            share = ((found + _TINY).reciprocal() * most.float()).clamp(max=1)
+            for weight in self.network.parameters():
+                if weight.grad is not None:
+                    weight.grad.mul_(share)
+            self.usual = self.usual + _USUAL * (torch.minimum(length, most) - self.usual)
+        else:
+            self.usual = length
 
     def log(self) -> dict[str, float]:
         """A row of the history: the mean loss since the last."""
@@ -234,7 +244,7 @@ class _Run:
             "history": self.history,
             "losses": self.losses,
             "seconds": self.seconds,
-            "usual": self.usual,
+            "usual": float(self.usual),
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
@@ -245,8 +255,9 @@ class _Run:
         state = read_checkpoint(path, self.key, self.device)
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
-        for name in ("step", "history", "losses", "seconds", "usual"):
+        for name in ("step", "history", "losses", "seconds"):
             setattr(self, name, state[name])
+        self.usual.fill_(state["usual"])
 
 
 def _seen_object(scan: Scan) -> np.ndarray:
