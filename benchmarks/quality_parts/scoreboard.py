@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.quality_parts.arms import AnyArm, Iterative, Simulated, Trained
+from benchmarks.quality_parts.arms import AnyArm, Iterative, Pretrained, Simulated, Trained
 from benchmarks.quality_parts.cases import Case, Condition
 from benchmarks.quality_parts.results import Findings
 from benchmarks.results import Result, Target, not_measured, series
@@ -407,30 +407,40 @@ def _enough_frames(findings: Findings, condition: Condition, trained: list[Train
 
 
 def _collapse(findings: Findings) -> list[Result]:
-    what = "trainings that ended no better than flat, from scratch and from the pretrained weights, N = {sizes}"
-    target = Target("0 of 10 seeds, N = 64 and 128", 0.0, "at most")
-    best = "4 of 10 (128)"
+    """Trainings as they begin by default, and from scratch, apart."""
     case = findings.case("collapse")
     sizes = sorted({each.data.window for each in case.conditions if isinstance(each.data, Simulated)})
-    what = what.format(sizes=" and ".join(map(str, sizes)))
-    lost, ended, seeds = [], 0, set()
+    where = f"ended no better than flat, N = {' and '.join(map(str, sizes))}"
+    target = Target("0 of 10 seeds, N = 64 and 128", 0.0, "at most")
+    begun: dict[str, type[Pretrained] | type[Trained]] = {
+        "the pretrained weights, as by default": Pretrained,
+        "scratch": Trained,
+    }
+    return [
+        _collapsed(findings, case, kind, f"trainings from {told} that {where}", target) for told, kind in begun.items()
+    ]
+
+
+def _collapsed(
+    findings: Findings, case: Case, kind: type[Pretrained] | type[Trained], what: str, target: Target
+) -> Result:
+    best = "4 of 10 (128)"
+    total, ended, lost, seeds = 0, 0, [], set()
     for condition in case.conditions:
-        for arm in condition.arms:
+        for arm in (each for each in condition.arms if isinstance(each, kind)):
             by_seed = findings.trials(condition, arm)
             seeds |= set(by_seed)
             ended += len(by_seed)
             gone = sum(bool(facts["collapsed"]) or bool(blank) for facts, blank in by_seed.values())
+            total += gone
             lost += [f"{gone} of {len(by_seed)} at {condition.label}, {arm.name}"] if gone else []
     if not ended:
-        return [_absent("15", what, target, best, f"not measured: run the case {case.name}")]
-    total = sum(int(words.split()[0]) for words in lost)
+        return _absent("15", what, target, best, f"not measured: run the case {case.name}")
     few = len(seeds) < _COLLAPSE_SEEDS
     reason = f"{len(seeds)} seeds, not {_COLLAPSE_SEEDS}" if few else ""
-    note = "; ".join(
-        [f"of {ended} trainings, at every dose and with the probe given wrong; a seed has some of these", *lost]
-    )
+    note = "; ".join([f"of {ended} trainings, at every dose and with the probe given wrong", *lost])
     counted = series("1", [total])
-    return [Result("15", what, counted, target=target, reason=reason, note=note, facts={"best_known": best})]
+    return Result("15", what, counted, target=target, reason=reason, note=note, facts={"best_known": best})
 
 
 def _exceeds(findings: Findings, condition: Condition, beginning: str) -> bool:

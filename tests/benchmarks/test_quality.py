@@ -153,10 +153,10 @@ class TestPlan:
             bare = {"fault": "none", "position_error_px": 0.0}
             assert len({each.data.model_copy(update=bare) for each in there}) == 1
 
-    def test_small_is_planned_for_about_25_minutes_on_one_core(self, tmp_path):
+    def test_small_is_planned_for_about_45_minutes_on_one_core(self, tmp_path):
         plan = planned(QualitySettings(size="small", output=tmp_path))
         assert len(plan.seeds) == 3
-        assert plan.seconds(workers=1) < 26 * 60
+        assert plan.seconds(workers=1) < 46 * 60
 
     def test_units_that_cases_share_are_measured_once(self, tmp_path):
         plan = planned(QualitySettings(size="small", output=tmp_path))
@@ -460,10 +460,11 @@ class TestRunning:
                 lambda *_: {"object_rmse": 0.2, "no_better_than_flat": 0.0},
                 lambda arm, seed, lost=lost: {"collapsed": lost and seed == 1 and arm.kind == "network"},
             )
-        row = scoreboard(replace(findings, units=units))[-1]
-        assert (row.row, row.verdict, row.measured.values) == ("15", "missed", (1.0,))
-        assert "of 40 trainings" in row.note
-        assert "1 of 2 at N = 64, n = 10000, Network, C = 49, 25 frames" in row.note
+        default, scratch = scoreboard(replace(findings, units=units))[-2:]
+        assert (default.row, default.verdict, default.measured.values) == ("15", "met", (0.0,))
+        assert (scratch.row, scratch.verdict, scratch.measured.values) == ("15", "missed", (1.0,))
+        assert "of 140 trainings" in scratch.note
+        assert "1 of 10 at N = 64, n = 10000, Network, C = 49, 25 frames" in scratch.note
         few = {key: unit for key, unit in units.items() if key in set(list(units)[:6])}
         assert "seeds, not 10" in scoreboard(replace(findings, units=few))[-1].reason
 
