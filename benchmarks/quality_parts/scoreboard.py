@@ -413,7 +413,7 @@ def _collapse(findings: Findings) -> list[Result]:
     where = f"ended no better than flat, N = {' and '.join(map(str, sizes))}"
     target = Target("0 of 10 seeds, N = 64 and 128", 0.0, "at most")
     begun: dict[str, type[Pretrained] | type[Trained]] = {
-        "the pretrained weights, as by default": Pretrained,
+        "the pretrained weights (the default)": Pretrained,
         "scratch": Trained,
     }
     return [
