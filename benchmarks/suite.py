@@ -16,12 +16,12 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 import tyro
 from pydantic import Field, ValidationError
 
+from benchmarks.processes import called
 from benchmarks.report import Document, Provenance, write_report
 from benchmarks.results import Result, not_measured, result_from
 from foldlight.core.errors import FoldlightError, SettingsError
 from foldlight.core.progress import progress_bar
 from foldlight.core.settings import Settings, describe
-from foldlight.study.jobs import Job, run_job
 
 __all__ = [
     "BenchmarkSettings",
@@ -186,19 +186,16 @@ def measure(function: str, setup: dict[str, Any]) -> dict[str, Any]:
 def _measured(row: Row, setup: Setup) -> list[Result]:
     """A row's results, from its own process; one without a number when it fails."""
     with tempfile.TemporaryDirectory(prefix="foldlight-benchmark-") as folder:
-        job = Job(
-            function="benchmarks.suite:measure",
-            arguments={"function": row.function, "setup": asdict(setup)},
-            inputs={},
-            outputs={},
-            log_path=Path(folder) / "row.log",
-            time_limit_s=row.time_limit_s,
-            threads=row.threads or os.cpu_count(),
+        returned, error = called(
+            "benchmarks.suite:measure",
+            {"function": row.function, "setup": asdict(setup)},
+            Path(folder) / "row.log",
+            row.time_limit_s,
+            row.threads or os.cpu_count(),
         )
-        done = run_job(job)
-    if done.outcome.error is not None:
-        return [not_measured(row.name, "all of it", f"failed: {done.outcome.error}")]
-    return [result_from(each) for each in done.returned["results"]]
+    if error:
+        return [not_measured(row.name, "all of it", f"failed: {error}")]
+    return [result_from(each) for each in returned["results"]]
 
 
 def _line(result: Result) -> str:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from benchmarks.network_parts.design import Design, design
 from benchmarks.network_parts.page import Findings, page
+from benchmarks.processes import called
 from benchmarks.quality_parts.cases import Unit, digest
 from benchmarks.quality_parts.run import code_digest
 from benchmarks.report import Provenance
@@ -19,7 +20,6 @@ from foldlight.core.errors import DataError
 from foldlight.core.files import read_json, write_json, write_text
 from foldlight.core.progress import progress_bar
 from foldlight.core.settings import Settings
-from foldlight.study.jobs import Job, run_job
 
 __all__ = ["SCHEMA", "NetworksSettings", "Plan", "planned", "run_networks"]
 
@@ -133,7 +133,7 @@ def _measured(plan: Plan, settings: NetworksSettings) -> Iterator[dict[str, str]
             "code": plan.code,
         }
         limit_s = max(_LEAST_LIMIT_S, _PATIENCE * sum(unit.estimated_s for unit in job.values()))
-        returned, error = _called(
+        returned, error = called(
             "benchmarks.quality_parts.measure:measure_all", arguments, folder / "logs" / f"{digest(data)}.log", limit_s
         )
         lost = {key: error for key in job if error and not _read(folder / f"{key}.json", "numbers")}
@@ -152,17 +152,11 @@ def _costs(plan: Plan, settings: NetworksSettings) -> tuple[dict[str, Any], dict
     if known is not None:
         return known["costs"], {}
     log = path.parent / "logs" / "costs.log"
-    found, error = _called("benchmarks.network_parts.costs:measure_costs", arguments, log, _LEAST_LIMIT_S)
+    found, error = called("benchmarks.network_parts.costs:measure_costs", arguments, log, _LEAST_LIMIT_S)
     if error:
         return {}, {"costs": error}
     write_json(path, {"settings": arguments, "code": plan.code, "costs": found})
     return found, {}
-
-
-def _called(function: str, arguments: dict[str, Any], log: Path, limit_s: float) -> tuple[dict[str, Any], str]:
-    """What a function returns from a process of its own, and why it returned nothing."""
-    done = run_job(Job(function, arguments, inputs={}, outputs={}, log_path=log, time_limit_s=limit_s, threads=1))
-    return done.returned, done.outcome.error or ""
 
 
 def _publish(

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from benchmarks.network_parts.page import cost_cells, table, told
+from benchmarks.processes import called
 from benchmarks.quality_parts.arms import AnyData, HeldOut, Pretrained, Simulated, Unit, digest
 from benchmarks.quality_parts.run import code_digest
 from benchmarks.report import Provenance
@@ -20,7 +21,6 @@ from foldlight.core.files import read_json, write_json, write_text
 from foldlight.core.provenance import sha256_file
 from foldlight.core.settings import Settings
 from foldlight.networks.settings import NetworkSettings
-from foldlight.study.jobs import Job, run_job
 from foldlight.train.pretraining import pretrain
 from foldlight.train.settings import PretrainingSettings
 
@@ -184,11 +184,10 @@ def _costs(shapes: Mapping[str, dict[str, int]], settings: SizesSettings, code: 
 
 
 def _call(function: str, arguments: dict[str, Any], log: Path) -> dict[str, Any]:
-    """What a function returns from a process of its own, on one thread."""
-    done = run_job(Job(function, arguments, inputs={}, outputs={}, log_path=log, threads=1))
-    if done.outcome.error:
-        raise DataError(f"{function.partition(':')[2]}: {done.outcome.error}")
-    return done.returned
+    returned, error = called(function, arguments, log)
+    if error:
+        raise DataError(f"{function.partition(':')[2]}: {error}")
+    return returned
 
 
 def _page(

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import psutil
 from pydantic import Field
 
+from benchmarks.processes import called
 from benchmarks.quality_parts.arms import Measured, Unit, digest
 from benchmarks.quality_parts.cases import Case, cases
 from benchmarks.quality_parts.page import page
@@ -28,7 +29,6 @@ from foldlight.core.processes import end_tree
 from foldlight.core.progress import progress_bar
 from foldlight.core.provenance import sha256_file, versions
 from foldlight.core.settings import Settings
-from foldlight.study.jobs import Job, run_job
 
 __all__ = ["SCHEMA", "QualitySettings", "code_digest", "planned", "run_quality"]
 
@@ -235,27 +235,20 @@ def _measure(job: dict[str, Unit], settings: QualitySettings, plan: Plan) -> dic
         parts.setdefault(digest(data), {"data": data, "arms": {}})["arms"][key] = unit.arm.plain()
     measured = any(isinstance(unit.data, Measured) for unit in job.values())
     name = plan.jobs_of[next(iter(job))]
-    done = run_job(
-        Job(
-            function="benchmarks.quality_parts.measure:measure_several",
-            arguments={
-                "parts": list(parts.values()),
-                "folder": str(folder.resolve()),
-                "code": plan.code,
-                "scan": str(settings.scan) if measured else None,
-                "weights": str(plan.weights.resolve()),
-            },
-            inputs={},
-            outputs={},
-            log_path=folder / "logs" / f"{name.replace(', ', ' ').replace(' ', '-')}.log",
-            time_limit_s=max(_LEAST_LIMIT_S, _PATIENCE * _job_seconds(job)),
-            threads=1,
-        )
+    returned, error = called(
+        "benchmarks.quality_parts.measure:measure_several",
+        {
+            "parts": list(parts.values()),
+            "folder": str(folder.resolve()),
+            "code": plan.code,
+            "scan": str(settings.scan) if measured else None,
+            "weights": str(plan.weights.resolve()),
+        },
+        folder / "logs" / f"{name.replace(', ', ' ').replace(' ', '-')}.log",
+        max(_LEAST_LIMIT_S, _PATIENCE * _job_seconds(job)),
     )
-    failed = dict(done.returned.get("failed", {}))
-    if done.outcome.error is not None:
-        failed |= {key: done.outcome.error for key in job if not _read(folder / f"{key}.json")}
-    return failed
+    lost = {key: error for key in job if error and not _read(folder / f"{key}.json")}
+    return {**returned.get("failed", {}), **lost}
 
 
 def _publish(settings: QualitySettings, plan: Plan, provenance: Provenance, failed: dict[str, str]) -> Findings:

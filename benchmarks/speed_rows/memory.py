@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from benchmarks.processes import called
 from benchmarks.results import Result, Target, not_measured, ratio, series
 from benchmarks.suite import Setup
 from foldlight.core.errors import EngineError
@@ -26,7 +27,6 @@ from foldlight.optics.probes import normalised, zone_plate
 from foldlight.scan import place_on_canvas
 from foldlight.simulate.objects import make_object
 from foldlight.simulate.trajectories import jittered_raster
-from foldlight.study.jobs import Job, run_job
 
 __all__ = ["measure", "reconstruct", "stream", "streamed", "train"]
 
@@ -204,11 +204,10 @@ def _short(frames: int, side: int) -> str:
 def _run(stage: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """What a stage tells, from a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "stage.log"
-        done = run_job(Job(f"{__name__}:{stage}", arguments, inputs={}, outputs={}, log_path=log, threads=1))
-    if done.outcome.error:
-        raise EngineError(f"memory, {stage} of {arguments}: {done.outcome.error}")
-    return done.returned
+        returned, error = called(f"{__name__}:{stage}", arguments, Path(folder) / "stage.log")
+    if error:
+        raise EngineError(f"memory, {stage} of {arguments}: {error}")
+    return returned
 
 
 def _read(path: str) -> Any:

@@ -18,7 +18,7 @@ SIZES = ("toy", "small", "full")
 
 
 def in_this_process(function, arguments, *_):
-    """What `run` calls in a process of its own, whose start would take longer than the work."""
+    """What `run` has called in a process of its own, whose start would take longer than the work."""
     module, name = function.split(":")
     return getattr(importlib.import_module(module), name)(**arguments), ""
 
@@ -32,7 +32,7 @@ def finished(tmp_path_factory):
     settings = NetworksSettings(size="toy", seeds=2, output=tmp_path_factory.mktemp("networks"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "design", lambda size: small if size == "toy" else design(size))
-        patch.setattr(run, "_called", in_this_process)
+        patch.setattr(run, "called", in_this_process)
         yield settings, run_networks(settings, lambda *_: None)
 
 
@@ -118,7 +118,7 @@ class TestRunning:
 
     def test_a_finished_run_is_published_again_without_measuring(self, finished, monkeypatch):
         settings, before = finished
-        monkeypatch.setattr(run, "_called", None)
+        monkeypatch.setattr(run, "called", None)
         lines = []
         again = run_networks(settings, lambda *words: lines.extend(words))
         assert again.units == before.units
@@ -127,7 +127,7 @@ class TestRunning:
 
     def test_reasons_of_failures_stand_on_the_page(self, finished, tmp_path, monkeypatch):
         settings, _ = finished
-        monkeypatch.setattr(run, "_called", lambda *_: ({}, "no such thing"))
+        monkeypatch.setattr(run, "called", lambda *_: ({}, "no such thing"))
         told = []
         other = settings.model_copy(update={"output": tmp_path, "seeds": 1})
         findings = run_networks(other, lambda *words: told.extend(words))

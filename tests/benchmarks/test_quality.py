@@ -533,7 +533,7 @@ class TestRunning:
 
     def test_a_finished_run_is_published_again_without_measuring(self, finished, monkeypatch):
         settings, before = finished
-        monkeypatch.setattr(run, "run_job", None)
+        monkeypatch.setattr(run, "called", None)
         lines = []
         again = run_quality(settings, lambda *words: lines.extend(words))
         assert again.units == before.units
