@@ -22,6 +22,7 @@ from foldlight.bundle import (
 from foldlight.core.errors import BundleError
 from foldlight.networks.generators import build
 from foldlight.networks.settings import NetworkSettings
+from foldlight.optics.spectrum import ErrorSpectrum
 
 
 @pytest.fixture
@@ -49,6 +50,24 @@ def test_a_bundle_comes_back_equal_and_with_the_same_bytes(model, tmp_path):
     assert all(np.array_equal(back.weights[name], value) for name, value in model.weights.items())
     assert write_bundle(tmp_path / "b.zip", back) == first
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+def test_the_spectrum_of_errors_comes_back_and_belongs_to_the_bytes(model, tmp_path):
+    assert read_bundle(write_and_tell(tmp_path / "without.zip", model)).errors is None
+    errors = ErrorSpectrum(np.array([3.0, 40.0]), np.array([0.1, 0.5]), np.array([[0.25, 1e-3], [0.1, 1e-4]]))
+    path = write_and_tell(tmp_path / "with.zip", replace(model, errors=errors))
+    assert read_bundle(path).errors.plain() == errors.plain()
+    assert read_bundle(path).digest() == model.digest()
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"))
+    config["error_spectrum"]["power"][0][0] = -1.0
+    with pytest.raises(BundleError, match=r"digest in MANIFEST.json for config.json"):
+        read_bundle(rewritten(path, **{"config.json": json.dumps(config).encode()}))
+
+
+def write_and_tell(path, model):
+    write_bundle(path, model)
+    return path
 
 
 def test_members_are_those_of_the_contract(model, tmp_path):

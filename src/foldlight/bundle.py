@@ -23,6 +23,7 @@ from foldlight.core.provenance import sha256_arrays, sha256_file, versions
 from foldlight.networks.generators import PatchNetwork, build
 from foldlight.networks.settings import SMALL_GROUP, NetworkSettings
 from foldlight.networks.unrolled import UnrolledNetwork
+from foldlight.optics.spectrum import ErrorSpectrum
 
 __all__ = [
     "BUNDLE_NAME",
@@ -53,6 +54,7 @@ class Model:
         group_size: C, the frames that had to agree in training.
         weights: float32 arrays by name.
         training: JSON-ready facts (settings, data digest, epochs, losses); no clock times, so bytes repeat.
+        errors: how wrong its objects are as a rule, measured on simulated scans; None where nobody measured it.
     """
 
     network: NetworkSettings
@@ -60,6 +62,7 @@ class Model:
     group_size: int
     weights: dict[str, np.ndarray]
     training: dict[str, Any] = field(default_factory=dict)
+    errors: ErrorSpectrum | None = None
 
     @property
     def supervision(self) -> str:
@@ -140,6 +143,7 @@ def write_bundle(path: Path, model: Model) -> str:
         "network": model.network.plain(),
         "units": _UNITS,
         "window": list(model.window),
+        **({} if model.errors is None else {"error_spectrum": model.errors.plain()}),
     }
     members = {"config.json": _json_bytes(config), "wts.h5": _weights_bytes(model)}
     digests = {name: sha256(data).hexdigest() for name, data in members.items()}
@@ -175,7 +179,9 @@ def read_bundle(path: Path) -> Model:
         network = NetworkSettings.parse(config["network"], f"{path}: config.json")
         height, width = config["window"]
         weights = _read_weights(members["wts.h5"])
-        model = Model(network, (int(height), int(width)), int(config["group_size"]), weights, manifest["training"])
+        errors = ErrorSpectrum.parse(config["error_spectrum"]) if "error_spectrum" in config else None
+        size, group = (int(height), int(width)), int(config["group_size"])
+        model = Model(network, size, group, weights, manifest["training"], errors)
         model.module()
     except FoldlightError:
         raise

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from foldlight.bundle import pretrained
 from foldlight.cli import main
 from foldlight.core.errors import DataError, SettingsError
 from foldlight.io import write_data001
@@ -17,6 +18,7 @@ from foldlight.reconstruct.engines import make_reconstructor
 from foldlight.reconstruct.hybrid import HybridReconstructor, SavedReconstructor, StartedReconstructor
 from foldlight.reconstruct.iterative import IterativeReconstructor
 from foldlight.reconstruct.likelihood import MaximumLikelihoodReconstructor
+from foldlight.reconstruct.neural import NeuralReconstructor
 from foldlight.reconstruct.protocol import Ledger, Reconstruction, Reconstructor
 from foldlight.reconstruct.settings import (
     EngineOptions,
@@ -240,6 +242,22 @@ def test_what_only_a_network_takes_is_refused_without_one(engine, start):
 def test_steps_of_adaptation_are_counted_from_none():
     with pytest.raises(SettingsError, match=r"^adapt = -1: expected 0 steps or more$"):
         make_reconstructor("network", EngineOptions(), adapt_steps=-1)
+
+
+def test_what_is_known_of_the_networks_errors_helps_where_photons_are_few():
+    scan = simulate(SimulationSettings(object_size=96, window=32, probe_diameter_px=15, positions=81, dose=800, seed=3))
+    network = NeuralReconstructor(pretrained(), progress=False)
+    errors = {}
+    for prior in ("none", "network"):
+        made = hybrid(network, most=40, prior=prior).reconstruct(scan)
+        assert made.settings["refinement"]["prior"] == prior
+        errors[prior] = error(scan, made.object)
+    assert errors["network"] < 0.8 * min(errors["none"], error(scan, network.reconstruct(scan).object))
+    for other in (
+        hybrid(Known(blurred(scan)), most=2),
+        HybridReconstructor(network, RefineSettings(likelihood=LikelihoodSettings(iterations=2, phase_only=True))),
+    ):
+        assert other.reconstruct(scan).settings["refinement"]["prior"] == "none"
 
 
 def test_a_flat_first_method_is_refined_too(scan):

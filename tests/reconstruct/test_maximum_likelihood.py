@@ -11,6 +11,7 @@ from foldlight.optics.coverage import coverage_map, well_lit
 from foldlight.optics.flat import flat_amplitude
 from foldlight.optics.forward import expected_frames
 from foldlight.optics.likelihood import poisson_deviance
+from foldlight.optics.spectrum import ErrorSpectrum
 from foldlight.reconstruct import likelihood, misfit
 from foldlight.reconstruct.engines import make_reconstructor
 from foldlight.reconstruct.likelihood import MaximumLikelihoodReconstructor
@@ -89,6 +90,65 @@ def test_the_gradient_is_that_of_the_value(noisy, fit_probe, phase_only, fit_pos
         step = 1e-4
         ahead, behind = (problem.value_and_gradient(at + sign * step * direction)[0] for sign in (1, -1))
         assert float(gradient @ direction) == pytest.approx((ahead - behind) / (2 * step), rel=1e-5)
+
+
+def errors_of(power: float, slope: float = 0.0) -> ErrorSpectrum:
+    """As large at every dose, falling with frequency."""
+    frequencies = np.array([0.01, 0.05, 0.5])
+    return ErrorSpectrum(np.array([1.0, 1e6]), frequencies, power * np.tile((frequencies / 0.5) ** -slope, (2, 1)))
+
+
+@pytest.mark.parametrize("fit_probe", [False, True], ids=["known probe", "blind"])
+def test_the_gradient_is_that_of_the_value_where_errors_of_the_start_are_known(noisy, fit_probe):
+    settings = LikelihoodSettings(fit_probe=fit_probe)
+    start = likelihood._estimate(noisy, settings, np.full(CANVAS, 0.7 + 0.2j))
+    descent = likelihood._Descent(settings, noisy, None, lambda *_: None, errors_of(1e-4, 1.5))
+    prior, spread = descent._known(start.image)
+    anchor = start.image * 1.01
+    problem = likelihood._Problem.of(noisy, settings, start, descent.light, anchor)
+    problem = replace(problem, unknowns=replace(problem.unknowns, spread=spread), prior=prior)
+    rng = np.random.default_rng(0)
+    at, *directions = torch.from_numpy(rng.normal(size=(4, sum(problem.unknowns.sizes))))
+    gradient = problem.value_and_gradient(at)[1]
+    for direction in directions:
+        ahead, behind = (problem.value_and_gradient(at + sign * 1e-4 * direction)[0] for sign in (1, -1))
+        assert float(gradient @ direction) == pytest.approx((ahead - behind) / 2e-4, rel=1e-5)
+
+
+def test_a_start_that_errs_little_is_kept_and_one_that_may_err_anyhow_is_not(noisy):
+    start = np.full(CANVAS, 0.8 + 0.1j)
+
+    def near(errors, **settings):
+        engine = MaximumLikelihoodReconstructor(LikelihoodSettings(iterations=60, **settings), start, errors=errors)
+        return engine.reconstruct(noisy).object
+
+    assert np.abs(near(errors_of(1e-10)) - start).max() < 1e-4
+    plain = near(None, pull_photons=0.0)
+    loose = near(errors_of(1.0))
+    assert np.linalg.norm((loose - plain)[lit(noisy)]) < 0.05 * np.linalg.norm((plain - start)[lit(noisy)])
+    assert np.array_equal(near(errors_of(1e3), pull_photons=0.0), plain)  # photons need no help
+
+
+def test_slow_errors_are_mended_and_fine_detail_is_not_lost_to_noise(exact):
+    faint = replace(exact, probe=(0.15 * exact.probe).astype(np.complex64))
+    counts = np.random.default_rng(1).poisson(0.15**2 * exact.photons.stored).astype(np.uint16)
+    scan = replace(faint, photons=Frames(counts, whole=True))
+    rows = np.arange(CANVAS[0])[:, None] / CANVAS[0]
+    start = exact.object * np.exp(0.6j * np.cos(2 * np.pi * rows)) * (1 + 0.1 * np.sin(2 * np.pi * rows))
+    errors = ErrorSpectrum(np.array([1.0]), np.array([0.02, 0.08, 0.2]), np.array([[30.0, 0.3, 1e-4]]))
+    settings = LikelihoodSettings(iterations=60)
+    plain, known = (
+        MaximumLikelihoodReconstructor(settings, start, errors=each).reconstruct(scan).object for each in (None, errors)
+    )
+    assert distance(scan, known) < 0.75 * min(distance(scan, plain), distance(scan, start))
+
+
+def test_errors_of_no_start_are_refused(noisy):
+    with pytest.raises(SettingsError, match=r"^ML: expected errors of a start that may change in amplitude and phase"):
+        MaximumLikelihoodReconstructor(errors=errors_of(1.0)).reconstruct(noisy)
+    settings = LikelihoodSettings(phase_only=True)
+    with pytest.raises(SettingsError, match="got none"):
+        MaximumLikelihoodReconstructor(settings, np.ones(CANVAS), errors=errors_of(1.0)).reconstruct(noisy)
 
 
 def test_the_value_is_the_deviance_of_the_library_from_the_flat_image_on(noisy):

@@ -40,6 +40,7 @@ def test_the_same_seed_gives_the_same_bundle_and_another_one_another(tmp_path):
     digests = [write_bundle(tmp_path / name, model) for name, model in (("1", first), ("2", again), ("3", other))]
     assert digests[0] == digests[1] != digests[2]
     assert read_bundle(tmp_path / "1").training == first.training
+    assert read_bundle(tmp_path / "1").errors.plain() == again.errors.plain() != other.errors.plain()
 
 
 @pytest.mark.parametrize("killed_at", [2, 3])

@@ -3,6 +3,10 @@
 How many steps of likelihood an estimate gains from, the photons tell: a tenth of them is dealt out (binomial thinning),
 the estimate and its refinement see the rest, and the number of steps after which the unseen tenth is explained best is
 the one that all photons get. Source: docs/physics.md, splitting counts instead of frames.
+
+Where a network's usual errors are known (`optics.spectrum`), the steps lead to the object that is most probable given
+these and the photons: slow detail, which networks get wrong, from the photons, and fine detail, which drowns in their
+noise, from the network.
 """
 
 import time
@@ -14,9 +18,11 @@ import numpy as np
 
 from foldlight.core.errors import SettingsError
 from foldlight.core.seeds import generator
+from foldlight.optics.spectrum import ErrorSpectrum
 from foldlight.reconstruct.canvas import checked_start
 from foldlight.reconstruct.iterative import IterativeReconstructor
 from foldlight.reconstruct.likelihood import MaximumLikelihoodReconstructor
+from foldlight.reconstruct.neural import NeuralReconstructor
 from foldlight.reconstruct.protocol import Ledger, Reconstruction, Reconstructor
 from foldlight.reconstruct.settings import RefineSettings
 from foldlight.sampling.thinning import thin
@@ -121,7 +127,7 @@ class HybridReconstructor:
         made, facts = start, {"iterations": 0, "evaluations": 0}
         if chosen["steps"]:
             likelihood = self.settings.likelihood.model_copy(update={"iterations": chosen["steps"]})
-            engine = MaximumLikelihoodReconstructor(likelihood, start.object, self.progress)
+            engine = MaximumLikelihoodReconstructor(likelihood, start.object, self.progress, errors=self._errors)
             made = engine.reconstruct(_adopting(scan, start))
             facts = made.settings["convergence"]
         ledger = Ledger(
@@ -141,10 +147,16 @@ class HybridReconstructor:
                 "engine": "hybrid",
                 **self.settings.plain(),
                 "start": _told(start),
-                "refinement": {**chosen, "fit": facts},
+                "refinement": {**chosen, "prior": "none" if self._errors is None else "network", "fit": facts},
             },
             data_digest=scan.digest(),
         )
+
+    @property
+    def _errors(self) -> ErrorSpectrum | None:
+        """How wrong the first method is as a rule, where it is known and asked for."""
+        wanted = self.settings.prior == "network" and not self.settings.likelihood.phase_only
+        return self.first.model.errors if wanted and isinstance(self.first, NeuralReconstructor) else None
 
     def _chosen(self, scan: Scan) -> dict[str, Any]:
         """How many steps to make, and why, JSON-ready."""
@@ -160,7 +172,9 @@ class HybridReconstructor:
         rng = generator(self.settings.seed, "held-out photons")
         seen, unseen = thin(scan, 1 - self.settings.held_out, rng)
         start = self.first.reconstruct(seen)
-        engine = MaximumLikelihoodReconstructor(self.settings.likelihood, start.object, self.progress, unseen)
+        engine = MaximumLikelihoodReconstructor(
+            self.settings.likelihood, start.object, self.progress, unseen, self._errors
+        )
         facts = engine.reconstruct(_adopting(seen, start)).settings["convergence"]
         best = int(np.argmin(facts["deviance_heldout"]))
         reason = "the last step was the best, more may help" if best == most else "further steps explain them worse"

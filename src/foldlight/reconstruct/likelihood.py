@@ -7,6 +7,11 @@ Minimised over the object, and over the probe and the positions when asked:
 Each unknown is measured in its own standard error, `1 / sqrt(2 sum_j |P_j|^2)` for the two parts of an object pixel, so
 that bright and dim pixels converge together and L-BFGS starts from a curvature of about one everywhere.
 
+Where the start's usual errors are known, of power S(k) at frequency k, `sum_k |dO(k)|^2 / S(k)` takes the place of the
+pull, dO the change of the object under the unitary Fourier transform. That leads to the most probable object, were the
+start's errors independent of the photons. The change is then measured in its standard error by frequency, the root of
+`S / (1 + share n S)`, n the photons through a pixel, of which slow detail gets a small share.
+
 Positions move the probe in windows that stay where they were cut. Now and then the windows are cut anew; L-BFGS begins
 afresh there. Until positions have settled, the object changes without its finest detail, from coarse to fine: from a
 flat start, positions wrong by more than the object's grain are found in this way and not without. A shift of object and
@@ -27,10 +32,11 @@ from jaxtyping import Complex, Float, Inexact
 from scipy.optimize import minimize
 from torch import Tensor
 
-from foldlight.core.errors import DataError
+from foldlight.core.errors import DataError, SettingsError
 from foldlight.core.progress import progress_bar
 from foldlight.optics.coverage import coverage_map
 from foldlight.optics.flat import flat_amplitude
+from foldlight.optics.spectrum import ErrorSpectrum, lit_photons
 from foldlight.reconstruct.canvas import checked_start, inside
 from foldlight.reconstruct.misfit import Misfit
 from foldlight.reconstruct.protocol import Ledger, Reconstruction
@@ -42,6 +48,8 @@ __all__ = ["MaximumLikelihoodReconstructor"]
 
 _MEMORY = 20  # steps from which L-BFGS learns the curvature; 10 to 20 measured alike
 _WINDOW = 10  # iterations over which a gain is judged: single ones stutter
+_TOLD = 10.0  # photons through a pixel times the start's error there, from which on photons need no help
+_SLOW_SHARE = 0.01  # of the photons tell of slow detail, by which steps are scaled: 0.003 to 0.1 measured alike
 _DIM = 1e-6  # of the brightest pixel's light: what is darker is no better known than this
 _ROUNDS = ((10, 2.0), (20, 1.0), (20, 0.5))  # while positions are sought: iterations, of 100 or more in all, and the
 # blur [px] of all change of the object; detail that is drawn at wrong positions would hold them there
@@ -60,12 +68,15 @@ class MaximumLikelihoodReconstructor:
         progress: show a bar on stderr.
         heldout: other counts of the same frames, as `sampling.thinning` deals them; what each iteration expects of them
             is scored, and nothing is fitted to them.
+        errors: how wrong the start is as a rule; the most probable object is looked for, given that, instead of the one
+            that makes the photons most likely.
     """
 
     settings: LikelihoodSettings = field(default_factory=LikelihoodSettings)
     start: np.ndarray | None = None
     progress: bool = False
     heldout: Scan | None = None
+    errors: ErrorSpectrum | None = None
 
     @property
     def arm(self) -> str:
@@ -83,13 +94,20 @@ class MaximumLikelihoodReconstructor:
         Raises:
             DataError: the frames and the probe hold no light to compare, or the start or the held-out counts do not fit
                 the scan.
-            SettingsError: no such device on this machine.
+            SettingsError: no such device on this machine, or errors are told of a start that is none, or of the phase
+                alone.
         """
+        if self.errors is not None and (self.start is None or self.settings.phase_only):
+            raise SettingsError(
+                f"{self.arm}: expected errors of a start that may change in amplitude and phase, got none"
+            )
         began = time.perf_counter()
         room = _MARGIN_PX if self.settings.fit_positions else 0
         start, heldout = self._start(scan), self._heldout(scan)
         with progress_bar(self.arm, self.settings.iterations, self.progress) as advance:
-            descent = _Descent(self.settings, _grown(scan, room), heldout and _grown(heldout, room), advance)
+            descent = _Descent(
+                self.settings, _grown(scan, room), heldout and _grown(heldout, room), advance, self.errors
+            )
             found = descent.run(np.pad(start, room, mode="edge"))
             advance(self.settings.iterations)
         inner = tuple(slice(room, room + side) for side in scan.canvas)
@@ -168,6 +186,7 @@ class _Unknowns:
         phase_only: one variable a pixel, the phase, and not two.
         number: variables that the photons can tell.
         blur_px: standard deviation of a blur of all change of the object [px].
+        spread: standard error of the object's change by frequency, in place of `scale`; None where none is known.
     """
 
     start: _Estimate
@@ -177,6 +196,7 @@ class _Unknowns:
     phase_only: bool
     number: int
     blur_px: float = 0.0
+    spread: Float[Tensor, "h w"] | None = None
 
     @classmethod
     def of(cls, scan: Scan, settings: LikelihoodSettings, start: _Estimate, light: np.ndarray) -> "_Unknowns":
@@ -214,13 +234,19 @@ class _Unknowns:
             turn = self._smooth(self.scale * pixels.view(image.shape))
             image = image * torch.complex(turn.cos(), turn.sin())
         else:
-            image = image + self._smooth(self.scale * torch.complex(*pixels.view(2, *image.shape)))
+            image = image + self._smooth(self._change(torch.complex(*pixels.view(2, *image.shape))))
         if self.probe_scale is not None:
             probe = probe + self.probe_scale * torch.complex(*modes.view(2, *probe.shape))
         if self.position_scale is not None:
             moves = coordinates.view(positions.shape)
             positions = positions + self.position_scale * (moves - moves.mean(dim=0))
         return _Estimate(image, probe, positions)
+
+    def _change(self, variables: Complex[Tensor, "h w"]) -> Complex[Tensor, "h w"]:
+        """What variables of one standard error each mean for the object."""
+        if self.spread is None:
+            return self.scale * variables
+        return torch.fft.ifft2(self.spread * torch.fft.fft2(variables))
 
     def _smooth(self, change: Inexact[Tensor, "h w"]) -> Inexact[Tensor, "h w"]:
         """A change of the object without its finest detail."""
@@ -243,12 +269,14 @@ class _Problem:
         misfit: what the photons say of it.
         pull: weight of keeping the object near `anchor` [photon].
         anchor: the object that all began with.
+        prior: usual power of its error by frequency, which speaks for it in place of `pull`; None where none is known.
     """
 
     unknowns: _Unknowns
     misfit: Misfit
     pull: float
     anchor: Complex[Tensor, "h w"]
+    prior: Float[Tensor, "h w"] | None = None
 
     @classmethod
     def of(
@@ -266,7 +294,7 @@ class _Problem:
         """The value, and its exact gradient: of object, probe and positions, and through them of the variables."""
         leaf = variables.detach().requires_grad_()
         found = self.unknowns.at(leaf)
-        pulled = self.pull * (found.image - self.anchor).abs().square().sum()
+        pulled = self._pulled(found.image)
         fields = [found.image, found.probe, found.positions_px]
         value, gradients = self.misfit.value_and_gradients(
             found.image.detach(),
@@ -278,6 +306,13 @@ class _Problem:
         through = [(part, gradient) for part, gradient in zip(fields, gradients, strict=True) if gradient is not None]
         outputs, weights = zip((pulled, torch.ones_like(pulled)), *through, strict=True)
         return value + float(pulled.detach()), torch.autograd.grad(outputs, leaf, weights)[0]
+
+    def _pulled(self, image: Complex[Tensor, "h w"]) -> Float[Tensor, ""]:
+        """What speaks against an object for being far from the start."""
+        change = image - self.anchor
+        if self.prior is None:
+            return self.pull * change.abs().square().sum()
+        return (torch.fft.fft2(change, norm="ortho").abs().square() / self.prior).sum()
 
 
 def _estimate(scan: Scan, settings: LikelihoodSettings, image: np.ndarray) -> _Estimate:
@@ -307,9 +342,15 @@ class _Descent:
     """L-BFGS, its windows cut anew between rounds, and what there is to tell of it."""
 
     def __init__(
-        self, settings: LikelihoodSettings, scan: Scan, heldout: Scan | None, advance: Callable[..., None]
+        self,
+        settings: LikelihoodSettings,
+        scan: Scan,
+        heldout: Scan | None,
+        advance: Callable[..., None],
+        errors: ErrorSpectrum | None = None,
     ) -> None:
         self._settings, self._scan, self._heldout, self._advance = settings, scan, heldout, advance
+        self._errors = errors
         self._deadline = time.monotonic() + (settings.time_limit_s or np.inf)
         self._pixels = len(scan) * int(scan.mask.sum())
         self._values: list[float] = []
@@ -323,13 +364,28 @@ class _Descent:
         """The best object, probe and positions from a start on the canvas."""
         estimate = _estimate(self._scan, self._settings, start)
         anchor = estimate.image
+        prior, spread = self._known(anchor)
         for most, blur_px in self._rounds():
             problem = _Problem.of(self._scan, self._settings, estimate, self.light, anchor)
-            unknowns = replace(problem.unknowns, blur_px=blur_px)
-            estimate = self._round(replace(problem, unknowns=unknowns), most, last=blur_px == 0)
+            unknowns = replace(problem.unknowns, blur_px=blur_px, spread=spread)
+            estimate = self._round(replace(problem, unknowns=unknowns, prior=prior), most, last=blur_px == 0)
             if self._ended:
                 break
         return estimate
+
+    def _known(self, start: Complex[Tensor, "h w"]) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        """Usual power of the start's error by frequency, and the standard error that photons leave of it.
+
+        Neither, where the photons tell far more than the start at every frequency.
+        """
+        if self._errors is None:
+            return None, None
+        photons, light = lit_photons(self.light), torch.from_numpy(self.light).to(start.device)
+        brightness = float((start.abs().square() * light).sum() / light.sum())
+        power = brightness * torch.from_numpy(self._errors.at(photons, self._scan.canvas)).to(start.device)
+        if photons * float(power.min()) > _TOLD:
+            return None, None
+        return power, (power / (1 + _SLOW_SHARE * photons * power)).sqrt()
 
     def _rounds(self) -> Iterator[tuple[int, float]]:
         """Iterations at the most, and blur, of one round after the other; the last has no blur."""

@@ -192,6 +192,10 @@ class RefineOptions(Settings):
     held_out: float = Field(default=0.1, gt=0, lt=1)
     """Share of the photons that chooses the number of steps (hybrid)."""
 
+    prior: Literal["network", "none"] = "network"
+    """What speaks for staying near the network's image: `network`, its usual errors by fineness and dose, where its
+    bundle tells them; `none`, nothing, plain likelihood (hybrid)."""
+
 
 class RefineSettings(Settings):
     """How an estimate is refined."""
@@ -204,6 +208,9 @@ class RefineSettings(Settings):
 
     held_out: float = Field(default=0.1, gt=0, lt=1)
     """Share of the photons that chooses the number of steps."""
+
+    prior: Literal["network", "none"] = "network"
+    """See `RefineOptions`."""
 
     seed: int = Field(default=0, ge=0)
     """Root seed of the draw that splits the photons."""
@@ -227,5 +234,5 @@ class RefineSettings(Settings):
         return cls(
             likelihood=LikelihoodSettings.of(steps, wanted),
             seed=options.seed,
-            **own.model_dump(include={"stop", "held_out"}),
+            **own.model_dump(include={"stop", "held_out", "prior"}),
         )

@@ -107,6 +107,7 @@ def fit(
     if resume:
         loop.load(folder / "checkpoint.pt")
     with progress_bar("training", settings.epochs, progress) as advance:
+        advance(loop.epoch)
         while loop.epoch < settings.epochs and loop.epoch - loop.best_epoch < settings.patience:
             row = loop.run_epoch(lambda done: advance(loop.epoch + done))
             advance(loop.epoch, f"loss {row['train_loss']:.3f}, held out {row['validation_loss']:.3f}")

@@ -23,8 +23,10 @@ from foldlight.core.progress import progress_bar
 from foldlight.core.provenance import environment
 from foldlight.core.seeds import generator, integer_seed
 from foldlight.networks.settings import NetworkSettings
+from foldlight.optics.coverage import well_lit
 from foldlight.optics.forward import illumination, place_probe
 from foldlight.optics.patches import scatter
+from foldlight.optics.spectrum import ErrorSpectrum, error_power, lit_photons
 from foldlight.scan import Scan
 from foldlight.simulate.variety import draw_scan
 from foldlight.train.data import prepared, true_object
@@ -43,7 +45,7 @@ _KEPT_EVERY = 100  # steps between checkpoints
 _LOGGED_EVERY = 20  # steps of a row in the log
 _AHEAD = 1  # loaders
 _LEAST_MARGIN_PX = 8  # of a canvas around one window: room for wrong positions
-_TESTED = 48  # scans that tell the error at the end
+_TESTED = 96  # scans that tell the error at the end
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,23 @@ class Regions:
         """The same on another device."""
         return Regions(*(part.to(device, non_blocking=True) for part in vars(self).values()))
 
+    @property
+    def light(self) -> Float[Tensor, "group h w"]:
+        """Photons through each object pixel, with the probes as given."""
+        return scatter(illumination(self.probes), self.positions_px, self._canvas)
+
+    def objects(self, network: nn.Module) -> Complex[Tensor, "group h w"]:
+        """What the network makes of each scan."""
+        found: Tensor = network(self.photons, self.positions_px, self.probes, self.mask, self._canvas)
+        return found
+
     def errors(self, network: nn.Module) -> Float[Tensor, " group"]:
         """Relative squared error of what the network makes of each scan."""
-        canvas = (self.truth.shape[-2], self.truth.shape[-1])
-        found = network(self.photons, self.positions_px, self.probes, self.mask, canvas)
-        return region_error(found, self.truth, scatter(illumination(self.probes), self.positions_px, canvas))
+        return region_error(self.objects(network), self.truth, self.light)
+
+    @property
+    def _canvas(self) -> tuple[int, int]:
+        return (self.truth.shape[-2], self.truth.shape[-1])
 
 
 def pretrain(
@@ -123,6 +137,7 @@ def pretrain(
     if resume:
         run.load(folder / "checkpoint.pt")
     with progress_bar("pretraining", settings.steps, progress) as advance:
+        advance(run.step)
         batches = prepared(run.batch, range(run.step, settings.steps), workers=_AHEAD)
         for batch in batches:
             run.learn(batch)
@@ -222,6 +237,7 @@ class _Run:
 
     def model(self) -> Model:
         """The network, and what it can do on scans it has not seen."""
+        errors, spectrum = _tested(self.network, self.settings, self.device)
         return Model(
             network=self.network_settings,
             window=(self.settings.data.window,) * 2,
@@ -232,9 +248,10 @@ class _Run:
                 **self.key,
                 "steps_completed": self.step,
                 "final_loss": self.history[-1]["loss"],
-                "error_by_photons": _tested(self.network, self.settings, self.device),
+                "error_by_photons": errors,
                 "threads": torch.get_num_threads(),
             },
+            errors=spectrum,
         )
 
     def save(self, path: Path) -> None:
@@ -284,14 +301,22 @@ def _scans(settings: PretrainingSettings, step: int) -> Iterator[Scan]:
     return (draw_scan(data, settings.seed, first + i, frames, (side, side)) for i in range(scans))
 
 
-def _tested(network: nn.Module, settings: PretrainingSettings, device: torch.device) -> dict[str, float]:
-    """Median relative error of scans of another seed, by the decade of their photons per pixel."""
+def _tested(
+    network: nn.Module, settings: PretrainingSettings, device: torch.device
+) -> tuple[dict[str, float], ErrorSpectrum]:
+    """On scans of another seed: median relative error by the decade of their photons per pixel, and its spectrum."""
     seed, side = integer_seed(settings.seed, "held-out scans"), settings.canvas_px
     errors: dict[str, list[float]] = {}
+    powers = []
     with torch.inference_mode():
         for index in range(_TESTED):
             scan = draw_scan(settings.data, seed, index, settings.frames, (side, side))
-            error = float(Regions.of([scan]).to(device).errors(network)[0].sqrt())
+            batch = Regions.of([scan]).to(device)
+            found, light = batch.objects(network), batch.light
+            error = float(region_error(found, batch.truth, light)[0].sqrt())
             decade = f"1e{int(np.floor(np.log10(scan.origin['photons_per_pixel'])))}"
             errors.setdefault(decade, []).append(error)
-    return {decade: float(np.median(found)) for decade, found in sorted(errors.items())}
+            image, truth, lit = (each[0].cpu().numpy() for each in (found, batch.truth, light))
+            powers.append((lit_photons(lit), error_power(image, truth, well_lit(lit))))
+    medians = {decade: float(np.median(found)) for decade, found in sorted(errors.items())}
+    return medians, ErrorSpectrum.of(powers)
