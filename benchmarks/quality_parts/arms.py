@@ -186,19 +186,23 @@ class Trained(Settings):
         return f"{learner}, C = {self.training.group_size}, {self.side**2} frames"
 
 
+_FEW_STEPS = 10  # as the targets have it
+
+
 class Hybrid(Settings):
     """The pretrained network's pass, then steps of likelihood, as many as held-out photons ask for."""
 
     kind: Literal["hybrid"] = "hybrid"
     first: Pretrained = Pretrained()
-    refine: RefineSettings = RefineSettings(likelihood=LikelihoodSettings(iterations=10, precision="single"))
+    refine: RefineSettings = RefineSettings(likelihood=LikelihoodSettings(iterations=_FEW_STEPS, precision="single"))
     draws: int = Field(default=0, ge=0)
     """Noise draws that tell its bias; fewer than two: none."""
 
     @property
     def name(self) -> str:
         """In tables."""
-        return f"Hybrid{_refined(self.refine.likelihood)}"
+        most = self.refine.likelihood.iterations
+        return f"Hybrid{'' if most == _FEW_STEPS else f', at most {most} steps'}{_refined(self.refine.likelihood)}"
 
 
 class Likelihood(Settings):

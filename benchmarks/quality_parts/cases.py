@@ -330,6 +330,7 @@ def _ladder(of: Scale) -> Case:
     rungs = [Condition(f"{dose:.0e} photons", of.data(dose=dose), _rung(of, dose >= _LSQML_FROM)) for dose in of.doses]
     for number, n in enumerate(of.ladder_n):
         arms = _rung(of, n in of.lsqml_n)
+        arms += (of.hybrid(refine=RefineSettings()),)
         if n <= of.ladder_n[0]:
             arms += (of.pretrained(adapt=of.adapt),)
         if not number:

@@ -57,7 +57,7 @@ class QualitySettings(Settings):
     """What to measure, how large, how often."""
 
     size: Size = "small"
-    """`small` for 45 minutes on one free core; `full` for hours and more seeds, best on a GPU; `toy` only shows that
+    """`small` for 50 minutes on one free core; `full` for hours and more seeds, best on a GPU; `toy` only shows that
     everything runs, its numbers mean nothing."""
     only: tuple[str, ...] = ()
     """Cases to measure; all of them when none is named. The others are still shown where they were measured before."""

@@ -153,10 +153,10 @@ class TestPlan:
             bare = {"fault": "none", "position_error_px": 0.0}
             assert len({each.data.model_copy(update=bare) for each in there}) == 1
 
-    def test_small_is_planned_for_about_45_minutes_on_one_core(self, tmp_path):
+    def test_small_is_planned_for_about_50_minutes_on_one_core(self, tmp_path):
         plan = planned(QualitySettings(size="small", output=tmp_path))
         assert len(plan.seeds) == 3
-        assert plan.seconds(workers=1) < 46 * 60
+        assert plan.seconds(workers=1) < 50 * 60
 
     def test_units_that_cases_share_are_measured_once(self, tmp_path):
         plan = planned(QualitySettings(size="small", output=tmp_path))
