@@ -13,6 +13,7 @@ from foldlight.core.errors import DataError, SettingsError
 from foldlight.io import write_data001
 from foldlight.optics.coverage import coverage_map, well_lit
 from foldlight.optics.limit import squared_error
+from foldlight.optics.spectrum import ErrorSpectrum
 from foldlight.reconstruct.constant import ConstantReconstructor
 from foldlight.reconstruct.engines import make_reconstructor
 from foldlight.reconstruct.hybrid import HybridReconstructor, SavedReconstructor, StartedReconstructor
@@ -244,20 +245,49 @@ def test_steps_of_adaptation_are_counted_from_none():
         make_reconstructor("network", EngineOptions(), adapt_steps=-1)
 
 
-def test_what_is_known_of_the_networks_errors_helps_where_photons_are_few():
-    scan = simulate(SimulationSettings(object_size=96, window=32, probe_diameter_px=15, positions=81, dose=800, seed=3))
-    network = NeuralReconstructor(pretrained(), progress=False)
-    errors = {}
-    for prior in ("none", "network"):
-        made = hybrid(network, most=40, prior=prior).reconstruct(scan)
-        assert made.settings["refinement"]["prior"] == prior
-        errors[prior] = error(scan, made.object)
-    assert errors["network"] < 0.8 * min(errors["none"], error(scan, network.reconstruct(scan).object))
-    for other in (
-        hybrid(Known(blurred(scan)), most=2),
-        HybridReconstructor(network, RefineSettings(likelihood=LikelihoodSettings(iterations=2, phase_only=True))),
-    ):
-        assert other.reconstruct(scan).settings["refinement"]["prior"] == "none"
+@pytest.fixture(scope="module")
+def faint() -> Scan:
+    return simulate(SimulationSettings(object_size=96, window=32, probe_diameter_px=15, positions=81, dose=800, seed=3))
+
+
+@pytest.fixture(scope="module")
+def packaged() -> NeuralReconstructor:
+    return NeuralReconstructor(pretrained(), progress=False)
+
+
+class TestPrior:
+    """What is known of the network's errors, on few photons, where it helps, and where it does not hold."""
+
+    def test_it_helps_where_photons_are_few_and_they_choose_it(self, faint, packaged):
+        errors, facts = {}, {}
+        for prior in ("none", "network", "auto"):
+            made = hybrid(packaged, most=40, prior=prior).reconstruct(faint)
+            facts[prior] = made.settings["refinement"]
+            errors[prior] = error(faint, made.object)
+        assert [facts[name]["prior"] for name in facts] == ["none", "network", "network"]
+        assert errors["auto"] == errors["network"]
+        assert errors["network"] < 0.8 * min(errors["none"], error(faint, packaged.reconstruct(faint).object))
+        least = facts["auto"]["least_deviance_heldout"]
+        assert least == {name: min(facts[name]["deviance_heldout"]) for name in ("network", "none")}
+        assert facts["auto"]["evaluations"] == facts["network"]["evaluations"] + facts["none"]["evaluations"]
+
+    def test_photons_reject_one_that_does_not_hold(self, scan, packaged):
+        power = np.full((1, 2), 1e-8)  # the network is said to be nearly without error
+        errors = ErrorSpectrum(np.array([1.0]), np.array([0.01, 0.5]), power)
+        boasting = replace(packaged, model=replace(packaged.model, errors=errors))
+        made = hybrid(boasting, most=20).reconstruct(scan)
+        assert made.settings["refinement"]["prior"] == "none"
+        assert np.array_equal(made.object, hybrid(packaged, most=20, prior="none").reconstruct(scan).object)
+
+    def test_without_counts_it_is_used_where_it_is_known(self, faint, packaged):
+        made = hybrid(packaged, most=2, stop="none").reconstruct(faint)
+        assert made.settings["refinement"]["prior"] == "network"
+        assert "deviance_heldout" not in made.settings["refinement"]
+
+    def test_other_first_methods_and_pure_phase_have_none(self, faint, packaged):
+        phase = RefineSettings(likelihood=LikelihoodSettings(iterations=2, phase_only=True))
+        for other in (hybrid(ConstantReconstructor(), most=2), HybridReconstructor(packaged, phase)):
+            assert other.reconstruct(faint).settings["refinement"]["prior"] == "none"
 
 
 def test_a_flat_first_method_is_refined_too(scan):

@@ -6,10 +6,12 @@ the one that all photons get. Source: docs/physics.md, splitting counts instead 
 
 Where a network's usual errors are known (`optics.spectrum`), the steps lead to the object that is most probable given
 these and the photons: slow detail, which networks get wrong, from the photons, and fine detail, which drowns in their
-noise, from the network.
+noise, from the network. Whether that holds for the scan at hand, and not only for simulated ones, the held-out photons
+tell too.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -127,7 +129,8 @@ class HybridReconstructor:
         made, facts = start, {"iterations": 0, "evaluations": 0}
         if chosen["steps"]:
             likelihood = self.settings.likelihood.model_copy(update={"iterations": chosen["steps"]})
-            engine = MaximumLikelihoodReconstructor(likelihood, start.object, self.progress, errors=self._errors)
+            errors = self._priors()[chosen["prior"]]
+            engine = MaximumLikelihoodReconstructor(likelihood, start.object, self.progress, errors=errors)
             made = engine.reconstruct(_adopting(scan, start))
             facts = made.settings["convergence"]
         ledger = Ledger(
@@ -147,19 +150,21 @@ class HybridReconstructor:
                 "engine": "hybrid",
                 **self.settings.plain(),
                 "start": _told(start),
-                "refinement": {**chosen, "prior": "none" if self._errors is None else "network", "fit": facts},
+                "refinement": {**chosen, "fit": facts},
             },
             data_digest=scan.digest(),
         )
 
-    @property
-    def _errors(self) -> ErrorSpectrum | None:
-        """How wrong the first method is as a rule, where it is known and asked for."""
-        wanted = self.settings.prior == "network" and not self.settings.likelihood.phase_only
-        return self.first.model.errors if wanted and isinstance(self.first, NeuralReconstructor) else None
+    def _priors(self) -> dict[str, ErrorSpectrum | None]:
+        """What may speak for the first method's image, by name, the best known first."""
+        first, wanted = self.first, self.settings.prior
+        known = first.model.errors if isinstance(first, NeuralReconstructor) else None
+        if known is None or wanted == "none" or self.settings.likelihood.phase_only:
+            return {"none": None}
+        return {"network": known} if wanted == "network" else {"network": known, "none": None}
 
     def _chosen(self, scan: Scan) -> dict[str, Any]:
-        """How many steps to make, and why, JSON-ready."""
+        """How many steps to make from which prior, and why, JSON-ready."""
         most, whole = self.settings.likelihood.iterations, scan.photons.whole
         if self.settings.stop == "held-out" and not whole:
             raise SettingsError(
@@ -168,23 +173,34 @@ class HybridReconstructor:
             )
         if self.settings.stop == "none" or not whole:
             reason = "as asked" if self.settings.stop == "none" else "the photons are not whole numbers"
-            return {"steps": most, "stopped_by": "none", "reason": reason}
+            return {"steps": most, "stopped_by": "none", "reason": reason, "prior": next(iter(self._priors()))}
         rng = generator(self.settings.seed, "held-out photons")
         seen, unseen = thin(scan, 1 - self.settings.held_out, rng)
         start = self.first.reconstruct(seen)
-        engine = MaximumLikelihoodReconstructor(
-            self.settings.likelihood, start.object, self.progress, unseen, self._errors
-        )
-        facts = engine.reconstruct(_adopting(seen, start)).settings["convergence"]
-        best = int(np.argmin(facts["deviance_heldout"]))
+        tried = {
+            name: self._tried(_adopting(seen, start), start, unseen, each) for name, each in self._priors().items()
+        }
+        prior = min(tried, key=lambda name: min(tried[name]["deviance_heldout"]))
+        deviance = tried[prior]["deviance_heldout"]
+        best = int(np.argmin(deviance))
         reason = "the last step was the best, more may help" if best == most else "further steps explain them worse"
         return {
             "steps": best,
             "stopped_by": "held-out",
             "reason": reason,
-            "deviance_heldout": facts["deviance_heldout"],
-            "evaluations": facts["evaluations"],
+            "prior": prior,
+            "deviance_heldout": deviance,
+            "least_deviance_heldout": {name: min(facts["deviance_heldout"]) for name, facts in tried.items()},
+            "evaluations": sum(facts["evaluations"] for facts in tried.values()),
         }
+
+    def _tried(
+        self, seen: Scan, start: Reconstruction, unseen: Scan, errors: ErrorSpectrum | None
+    ) -> Mapping[str, Any]:
+        """How all steps fare on photons that they do not see."""
+        engine = MaximumLikelihoodReconstructor(self.settings.likelihood, start.object, self.progress, unseen, errors)
+        facts: Mapping[str, Any] = engine.reconstruct(seen).settings["convergence"]
+        return facts
 
 
 def _adopting(scan: Scan, start: Reconstruction) -> Scan:

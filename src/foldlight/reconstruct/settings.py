@@ -192,9 +192,10 @@ class RefineOptions(Settings):
     held_out: float = Field(default=0.1, gt=0, lt=1)
     """Share of the photons that chooses the number of steps (hybrid)."""
 
-    prior: Literal["network", "none"] = "network"
+    prior: Literal["auto", "network", "none"] = "auto"
     """What speaks for staying near the network's image: `network`, its usual errors by fineness and dose, where its
-    bundle tells them; `none`, nothing, plain likelihood (hybrid)."""
+    bundle tells them; `none`, nothing, plain likelihood; `auto` tries both where held-out photons choose the steps, and
+    lets them choose this too (hybrid)."""
 
 
 class RefineSettings(Settings):
@@ -209,7 +210,7 @@ class RefineSettings(Settings):
     held_out: float = Field(default=0.1, gt=0, lt=1)
     """Share of the photons that chooses the number of steps."""
 
-    prior: Literal["network", "none"] = "network"
+    prior: Literal["auto", "network", "none"] = "auto"
     """See `RefineOptions`."""
 
     seed: int = Field(default=0, ge=0)
