@@ -230,7 +230,8 @@ def reconstruct(
     if not made.settings.get("convergence", {}).get("converged", True):
         _say(f"{made.arm}: not converged, ended by the {made.settings['convergence']['ended_by']}")
     if refined := made.settings.get("refinement"):
-        _say(f"{made.arm}: {refined['steps']} steps of likelihood: {refined['reason']}")
+        known = " and of the network's usual errors" if refined["prior"] == "network" else ""
+        _say(f"{made.arm}: {refined['steps']} steps of likelihood{known}: {refined['reason']}")
 
 
 def compare(
