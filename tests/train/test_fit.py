@@ -15,6 +15,7 @@ from foldlight.networks.generators import build
 from foldlight.networks.settings import NetworkSettings
 from foldlight.optics.coverage import well_lit
 from foldlight.optics.forward import place_probe
+from foldlight.optics.spectrum import ErrorSpectrum
 from foldlight.reconstruct.neural import NeuralReconstructor
 from foldlight.simulate.acquire import simulate
 from foldlight.simulate.settings import SimulationSettings
@@ -293,6 +294,11 @@ class TestAdapt:
         monkeypatch.setattr(fit_module, "learning_rate", lambda *_: 10.0)
         adapted = adapt(scan, model, 3, progress=False)
         assert adapted.model.digest() == model.digest()
+
+    def test_what_is_known_of_the_models_errors_goes_along(self, scan, model):
+        errors = ErrorSpectrum(np.array([1.0]), np.array([0.1]), np.array([[0.01]]))
+        assert adapt(scan, replace(model, errors=errors), 2, progress=False).model.errors is errors
+        assert adapt(scan, model, 2, progress=False).model.errors is None
 
     def test_values_that_are_no_counts_are_refused(self, scan, model):
         scaled = replace(scan, photons=replace(scan.photons, scale=0.3, whole=False))

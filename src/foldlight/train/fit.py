@@ -25,6 +25,7 @@ from foldlight.networks.settings import NetworkSettings
 from foldlight.networks.unrolled import UnrolledNetwork
 from foldlight.optics.flat import flat_amplitude
 from foldlight.optics.forward import expected_photons, place_probe
+from foldlight.optics.spectrum import ErrorSpectrum
 from foldlight.sampling.overlap import probe_diameters_px
 from foldlight.sampling.split import spatial_split
 from foldlight.scan import Scan
@@ -176,6 +177,7 @@ class _Loop:
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
+    errors: ErrorSpectrum | None = None  # of the network it began with; training on a scan makes them less
 
     @classmethod
     def start(
@@ -206,6 +208,7 @@ class _Loop:
         if start is not None:  # what it can do untrained is the mark to beat
             loop.start_loss, loop.best_weights = loop.evaluate(), loop.weights()
             loop.best_loss = loop.start_loss
+            loop.errors = start.errors
         return loop
 
     def run_epoch(self, advance: Any) -> dict[str, float]:
@@ -341,6 +344,7 @@ class _Loop:
                 "validation": "frames" if self.train.scan is self.scan else "photons",
                 "threads": torch.get_num_threads(),
             },
+            errors=self.errors,
         )
         return Training(model, self.history, flat, self.seconds, collapsed)
 
