@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 		|| { echo "make: expected Python 3.11 or newer as $(PYTHON); set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) \
 		|| { echo "make: expected Python's venv module; on Debian: apt-get install python3-venv" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ptychi,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ptychi,study,test]'
 	@touch $@
 
 demo: $(READY)

@@ -3,6 +3,7 @@
 import json
 import zipfile
 from dataclasses import replace
+from hashlib import sha256
 
 import h5py
 import numpy as np
@@ -59,10 +60,14 @@ def test_the_spectrum_of_errors_comes_back_and_belongs_to_the_bytes(model, tmp_p
     assert read_bundle(path).errors.plain() == errors.plain()
     assert read_bundle(path).digest() == model.digest()
     with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read("config.json"))
+        config, manifest = (json.loads(archive.read(name)) for name in ("config.json", "MANIFEST.json"))
     config["error_spectrum"]["power"][0][0] = -1.0
+    changed = json.dumps(config).encode()
     with pytest.raises(BundleError, match=r"digest in MANIFEST.json for config.json"):
-        read_bundle(rewritten(path, **{"config.json": json.dumps(config).encode()}))
+        read_bundle(rewritten(path, **{"config.json": changed}))
+    manifest["members"]["config.json"] = sha256(changed).hexdigest()
+    with pytest.raises(BundleError, match=r"with\.zip: .*finite powers above 0"):
+        read_bundle(rewritten(path, **{"MANIFEST.json": json.dumps(manifest).encode()}))
 
 
 def write_and_tell(path, model):

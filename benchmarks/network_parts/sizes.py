@@ -28,16 +28,16 @@ __all__ = ["SHAPES", "SizesSettings", "front", "make_bundle", "run_sizes"]
 
 SCHEMA = "foldlight-sizes-1"
 
-SHAPES: dict[str, dict[str, int]] = {
-    "tiny": {"width": 8, "levels": 3, "consistency_steps": 3},
-    "width 8, 5 steps": {"width": 8, "levels": 3, "consistency_steps": 5},
-    "width 16, 3 steps": {"width": 16, "levels": 3, "consistency_steps": 3},
-    "base": {"width": 16, "levels": 3, "consistency_steps": 5},
-    "large": {"width": 24, "levels": 3, "consistency_steps": 8},
+SHAPES: dict[str, dict[str, Any]] = {
+    "tiny": {"size": "tiny"},
+    "width 8, 5 steps": {"width": 8, "consistency_steps": 5},
+    "width 16, 3 steps": {"width": 16, "consistency_steps": 3},
+    "base": {"size": "base"},
+    "large": {"size": "large"},
 }
-"""What is compared, by name; three of them are the package's sizes."""
+"""What is compared, by name: the package's sizes, and what lies between `tiny` and `base`."""
 
-_TOY: dict[str, dict[str, int]] = {
+_TOY: dict[str, dict[str, Any]] = {
     "tiny": {"width": 4, "levels": 1, "consistency_steps": 1},
     "base": {"width": 4, "levels": 2, "consistency_steps": 1},
 }
@@ -147,7 +147,7 @@ def _scored(settings: SizesSettings) -> list[_Scored]:
     ]
 
 
-def _bundle(shape: dict[str, int], settings: SizesSettings, code: str) -> tuple[Path, str]:
+def _bundle(shape: dict[str, Any], settings: SizesSettings, code: str) -> tuple[Path, str]:
     """The pretrained bundle and its digest, made now or before in this very way."""
     toy: dict[str, Any] = {"data": {"window": 32}, "canvas_px": 64, "frames": 8, "scans": 2}
     training = {"steps": _STEPS[settings.size], **(toy if settings.size == "toy" else {})}
@@ -174,7 +174,7 @@ def _measured(each: _Scored, bundle: Path, sha256: str, settings: SizesSettings,
     return [value for value in found if value is not None]
 
 
-def _costs(shapes: Mapping[str, dict[str, int]], settings: SizesSettings, code: str) -> dict[str, Any]:
+def _costs(shapes: Mapping[str, dict[str, Any]], settings: SizesSettings, code: str) -> dict[str, Any]:
     networks = {name: NetworkSettings.parse(shape, name).plain() for name, shape in shapes.items()}
     arguments = {"networks": networks, "window": 64, "repeats": 1 if settings.size == "toy" else _REPEATS}
     path = _folder(settings) / f"costs-{digest({**arguments, 'code': code})}.json"

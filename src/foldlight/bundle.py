@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import torch
 
-from foldlight.core.errors import BundleError, FoldlightError
+from foldlight.core.errors import BundleError, SettingsError
 from foldlight.core.files import replacing
 from foldlight.core.provenance import sha256_arrays, sha256_file, versions
 from foldlight.networks.generators import PatchNetwork, build
@@ -183,7 +183,7 @@ def read_bundle(path: Path) -> Model:
         size, group = (int(height), int(width)), int(config["group_size"])
         model = Model(network, size, group, weights, manifest["training"], errors)
         model.module()
-    except FoldlightError:
+    except (BundleError, SettingsError):
         raise
     except Exception as error:
         raise BundleError(f"{path}: expected a model bundle: {type(error).__name__}: {error}") from None

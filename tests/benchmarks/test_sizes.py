@@ -22,10 +22,10 @@ def row(flop, *errors):
     return {"cost": {"flop": flop}, "numbers": {"error": list(errors)}}
 
 
-@pytest.mark.parametrize("size", ["tiny", "base", "large"])
-def test_the_packages_sizes_are_among_the_shapes(size):
-    found = NetworkSettings(size=size)
-    assert SHAPES[size] == {name: getattr(found, name) for name in SHAPES[size]}
+def test_shapes_are_of_the_kind_that_is_pretrained_and_no_two_alike():
+    found = [NetworkSettings.parse(shape, name).plain() for name, shape in SHAPES.items()]
+    assert {each["kind"] for each in found} == {"unrolled"}
+    assert len({(each["width"], each["levels"], each["consistency_steps"]) for each in found}) == len(SHAPES)
 
 
 def test_the_front_leaves_out_what_another_betters_at_no_more_flop():

@@ -11,7 +11,7 @@ from skimage.restoration import unwrap_phase
 
 from foldlight.core.errors import DataError
 from foldlight.optics.coverage import bounding_box
-from foldlight.optics.rings import Rings, tapered_window
+from foldlight.optics.rings import Rings, cycles_per_px, tapered_window
 
 __all__ = ["Prior", "prior_of"]
 
@@ -49,7 +49,7 @@ class Prior:
 
     def spectra(self, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """(y, x) power of log-amplitude and of phase at the frequencies of `fft2` on a canvas."""
-        frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.fftfreq(shape[1])[None, :])
+        frequency = cycles_per_px(shape)
         log_amplitude, phase = (
             np.exp(np.interp(frequency, self.cycles_per_px, np.log(power)))
             for power in (self.log_amplitude, self.phase)

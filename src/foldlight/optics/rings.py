@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Inexact
 from scipy.ndimage import distance_transform_edt
 
-__all__ = ["Rings", "tapered", "tapered_window"]
+__all__ = ["Rings", "cycles_per_px", "tapered", "tapered_window"]
 
 _TAPER = 0.125  # of the box's shorter side: the width over which the window rises at the mask's edge
 
@@ -26,9 +26,8 @@ class Rings:
     @classmethod
     def of(cls, shape: tuple[int, ...]) -> "Rings":
         """The rings of spectra of (height, width)."""
-        frequency = 2 * np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.fftfreq(shape[1])[None, :])
         shorter = min(shape)
-        return cls(np.rint(frequency * shorter / 2).astype(int), np.arange(1, shorter // 2 + 1) * 2 / shorter)
+        return cls(np.rint(cycles_per_px(shape) * shorter).astype(int), np.arange(1, shorter // 2 + 1) * 2 / shorter)
 
     @property
     def samples(self) -> Float[np.ndarray, " ring"]:
@@ -43,6 +42,12 @@ class Rings:
     def mean(self, values: Float[np.ndarray, "y x"]) -> Float[np.ndarray, " ring"]:
         """(ring,) mean of the values of an unshifted spectrum in each ring."""
         return self.sum(values) / self.samples
+
+
+def cycles_per_px(shape: tuple[int, ...]) -> Float[np.ndarray, "y x"]:
+    """(y, x) length of the frequency of every pixel of an unshifted spectrum of (height, width)."""
+    frequency: np.ndarray = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.fftfreq(shape[1])[None, :])
+    return frequency
 
 
 def tapered_window(mask: Bool[np.ndarray, "y x"]) -> Float[np.ndarray, "y x"]:

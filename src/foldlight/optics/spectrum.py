@@ -14,7 +14,7 @@ from jaxtyping import Bool, Complex, Float
 
 from foldlight.core.errors import DataError
 from foldlight.optics.coverage import bounding_box, well_lit
-from foldlight.optics.rings import Rings, tapered_window
+from foldlight.optics.rings import Rings, cycles_per_px, tapered_window
 
 __all__ = ["FREQUENCIES", "ErrorSpectrum", "error_power", "lit_photons"]
 
@@ -46,10 +46,11 @@ class ErrorSpectrum:
 
     def __post_init__(self) -> None:
         shape = (self.photons_per_pixel.size, self.cycles_per_px.size)
-        if self.power.shape != shape or 0 in shape:
+        if self.photons_per_pixel.ndim != 1 or self.cycles_per_px.ndim != 1 or self.power.shape != shape or 0 in shape:
             raise DataError(f"error spectrum: expected powers of shape {shape}, got {self.power.shape}")
         rising = (np.diff(self.photons_per_pixel) > 0).all() and (np.diff(self.cycles_per_px) > 0).all()
-        positive = self.photons_per_pixel[0] > 0 and np.isfinite(self.power).all() and (self.power > 0).all()
+        positive = self.photons_per_pixel[0] > 0 and self.cycles_per_px[0] > 0 and (self.power > 0).all()
+        positive = positive and all(np.isfinite(values).all() for values in vars(self).values())
         if not (rising and positive):
             raise DataError("error spectrum: expected rising doses and frequencies, and finite powers above 0")
 
@@ -60,7 +61,7 @@ class ErrorSpectrum:
         """
         dose, doses = np.log(photons_per_pixel), np.log(self.photons_per_pixel)
         curve = [np.interp(dose, doses, each) for each in np.log(self.power).T]
-        frequency = np.hypot(np.fft.fftfreq(canvas[0])[:, None], np.fft.fftfreq(canvas[1])[None, :])
+        frequency = cycles_per_px(canvas)
         table: np.ndarray = np.exp(np.interp(frequency, self.cycles_per_px, curve))
         return table * (1 + _SLOW / np.maximum(frequency, 0.5 / max(canvas)))
 
