@@ -1,7 +1,8 @@
 # make demo    simulate (or SCAN=path), train, reconstruct, compare; leaves demo/report.html
-# make study   the dose and overlap study; PROFILE=smoke or full for less or more, STUDY="--resume" for options
+# make study   the dose and overlap study; PROFILE=smoke or full for less or more, STUDY="--repeats 3" for options; goes on where it stopped
 # make benchmark  quality and speed against their targets; SIZE=full for more; leaves benchmarks/results/
 # make test    lint, types, layers, tests
+# make faults  kills a small study KILLS=100 times and lets disks fill up; takes an hour or more
 # make install the environment alone, in .venv
 # TORCH=... chooses another torch build; see "Installing" in README.md
 
@@ -13,10 +14,11 @@ DEMO    ?=
 PROFILE ?= quick
 STUDY   ?=
 SIZE    ?= small
+KILLS   ?= 100
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
-.PHONY: install demo study benchmark test lint clean
+.PHONY: install demo study benchmark test faults lint clean
 
 install: $(READY)
 
@@ -48,6 +50,10 @@ lint: $(READY)
 # Two workers on one thread each: results repeat to the bit on one thread, and two cores are busy.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+# Moments are drawn by FAULT_SEED; each kill and each study that ended is told as it happens.
+faults: $(READY)
+	OMP_NUM_THREADS=1 FAULT_KILLS=$(KILLS) $(BIN)/pytest -s tests/faults
 
 clean:
 	rm -rf $(VENV) demo outputs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

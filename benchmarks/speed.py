@@ -24,6 +24,7 @@ SPEED = Suite(
         Row("disk", f"{_ROWS}.storage:measure"),
         Row("memory", f"{_ROWS}.memory:measure"),
         Row("streaming", f"{_ROWS}.memory:streamed"),
+        Row("forecast", f"{_ROWS}.forecasts:measure"),
         Row("stitching", f"{_ROWS}.stitching:measure"),
         Row("startup", f"{_ROWS}.startup:measure", threads=None),
         Row("first-picture", f"{_ROWS}.first_picture:measure", threads=None),

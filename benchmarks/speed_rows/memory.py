@@ -8,7 +8,6 @@ back, and count only in the resident peak that is told beside.
 import math
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
-from benchmarks.processes import called
+from benchmarks.processes import Sampled, called
 from benchmarks.results import Result, Target, not_measured, ratio, series
 from benchmarks.suite import Setup
 from foldlight.core.errors import EngineError
@@ -36,7 +34,6 @@ _MOST, _SIDE = 1_000_000, 128  # frames, and their side [px], of the target
 _STEP_PX = 4.0
 _PHOTONS = 2000.0  # a frame
 _DISTINCT = 256  # frames that are repeated to the number wanted
-_POLL_S = 0.02
 _STAGES = {"train": "training, one epoch of a few groups", "reconstruct": "reconstruction, all frames, tiles of 0.5 GB"}
 _STREAM = "reconstruction of frames simulated when read, tiles of 0.5 GB"
 _OBJECT_PX = 512  # side of the object that is repeated under a streamed scan of any size
@@ -111,7 +108,7 @@ def train(path: str, seed: int) -> dict[str, Any]:
     from foldlight.train.settings import TrainingSettings
 
     settings = TrainingSettings(epochs=1, groups=_BATCH, gridsize=2, guard_px=0.0, seed=seed)
-    with _Sampled() as memory, tempfile.TemporaryDirectory() as folder:
+    with Sampled() as memory, tempfile.TemporaryDirectory() as folder:
         scan = _read(path)
         network = NetworkSettings(kind="lifted", width=4, levels=1, consistency_steps=0)
         fit(scan, network, settings, Path(folder), progress=False, keep_collapsed=True)
@@ -120,7 +117,7 @@ def train(path: str, seed: int) -> dict[str, Any]:
 
 def reconstruct(path: str, seed: int) -> dict[str, Any]:
     """A stage: one pass of the package's kind of network over all frames, tile by tile."""
-    with _Sampled() as memory:
+    with Sampled() as memory:
         _pass(_read(path), seed)
     return memory.told()
 
@@ -129,7 +126,7 @@ def stream(frames: int, side: int, seed: int) -> dict[str, Any]:
     """A stage: the same over frames that are simulated when they are read."""
     from foldlight.simulate.lazily import acquire_lazily
 
-    with _Sampled() as memory:
+    with Sampled() as memory:
         began = time.perf_counter()
         scan = acquire_lazily(*_streamable(frames, side, seed), _PHOTONS, seed)
         _pass(scan, seed)
@@ -236,33 +233,3 @@ def _written(path: Path, frames: int, side: int, seed: int) -> _Big:
         },
     )
     return _Big(path, count, side)
-
-
-class _Sampled:
-    """Samples this process's memory while a block runs."""
-
-    def __enter__(self) -> "_Sampled":
-        self._process, self._ended = psutil.Process(), threading.Event()
-        self._before, self._resident = self._now()
-        self._peak = self._before
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def told(self) -> dict[str, int]:
-        """Private bytes before the block and at the most in it, and resident bytes at the most."""
-        return {"before": self._before, "peak": self._peak, "resident": self._resident}
-
-    def _watch(self) -> None:
-        while not self._ended.wait(_POLL_S):
-            private, resident = self._now()
-            self._peak, self._resident = max(self._peak, private), max(self._resident, resident)
-
-    def _now(self) -> tuple[int, int]:
-        """(private, resident) bytes; where the system does not tell shared pages apart, both are resident."""
-        told = self._process.memory_info()
-        return told.rss - getattr(told, "shared", 0), told.rss

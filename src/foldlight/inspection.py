@@ -25,7 +25,7 @@ def describe(scan: Scan) -> dict[str, str]:
     facts = {
         "frames": f"{n} of {height} x {width} px, zero frequency at [{height // 2}, {width // 2}]",
         "stored as": f"{scan.photons.stored.dtype} {'amplitude' if scan.photons.amplitude else 'intensity'}"
-        f"{', memory-mapped' if isinstance(scan.photons.stored, np.memmap) else ''}",
+        f"{'' if scan.photons.in_memory else ', read when needed'}",
         "photons": "counted (whole numbers)" if scan.photons.whole else "not whole numbers: scaled or noise-free",
         "photons per frame": f"{totals.mean():,.0f} (from {totals.min():,.0f} to {totals.max():,.0f})",
         "photons per detector pixel": f"{totals.mean() / (height * width):.3g} on average, brightest"

@@ -15,7 +15,7 @@ import numpy as np
 from foldlight.core.errors import DataError
 from foldlight.core.provenance import sha256_arrays
 
-__all__ = ["Frames", "LazyFrames", "Scan", "Stored", "place_on_canvas"]
+__all__ = ["Frames", "LazyFrames", "Scan", "Stored", "Summary", "place_on_canvas"]
 
 _BLOCK_PIXELS = 2**22  # 16 MiB of float32 at a time
 _COPIED_BYTES = 2**28  # the most that a selection of mapped frames copies into memory
@@ -100,6 +100,40 @@ class LazyFrames:
 
 
 @dataclass(frozen=True)
+class Summary:
+    """What one pass over all frames finds, for a file to keep, so that opening it needs no pass.
+
+    Attributes:
+        totals: (n,) float64 photons in each frame.
+        mean_frame: (y, x) float64 mean photons of each detector pixel.
+        digests: (32,) uint8 sha256 of each block of frames in turn.
+    """
+
+    totals: np.ndarray
+    mean_frame: np.ndarray
+    digests: tuple[np.ndarray, ...]
+
+    @classmethod
+    def of(cls, frames: "Frames", see: Callable[[slice, np.ndarray], object] | None = None) -> "Summary":
+        """The summary of frames as they are read now, a block at a time; a recipe or what a file says is not asked.
+
+        Args:
+            frames: to read.
+            see: is given the place of each block and its (k, y, x) photons before they are counted.
+        """
+        n, height, width = frames.shape
+        totals, mean, digests = np.empty(n), np.zeros((height, width)), []
+        for block in frames.blocks():
+            photons = frames[block]
+            if see is not None:
+                see(block, photons)
+            totals[block], total = _sums(photons)
+            mean += total
+            digests.append(_digest(photons))
+        return cls(totals, mean / n, tuple(digests))
+
+
+@dataclass(frozen=True)
 class Frames:
     """Diffraction frames as they are stored, turned into photons when read.
 
@@ -109,6 +143,7 @@ class Frames:
         scale: factor on the stored values, before squaring when they are amplitudes.
         corner: zero frequency is stored at `[0, 0]`.
         whole: photons are whole numbers; rounding removes what float32 amplitudes lost.
+        known: what a file says about these frames, all of them, as they are read; found by reading them when None.
     """
 
     stored: Stored
@@ -116,6 +151,7 @@ class Frames:
     scale: float = 1.0
     corner: bool = False
     whole: bool = False
+    known: Summary | None = None
 
     def __getitem__(self, index: Index) -> np.ndarray:
         """Frames by index as float32 photons, zero frequency centred."""
@@ -157,23 +193,23 @@ class Frames:
     def select(self, index: Index) -> "Frames":
         """Some of the frames. Large selections of mapped frames, and lazy ones, are looked up when read, not copied."""
         if isinstance(self.stored, LazyFrames):
-            return replace(self, stored=self.stored.select(index))
+            return replace(self, stored=self.stored.select(index), known=None)
         numbers = np.arange(len(self))[index]
         _, height, width = self.shape
         if self.in_memory or numbers.size * height * width * self.stored.dtype.itemsize <= _COPIED_BYTES:
-            return replace(self, stored=self.stored[index])
+            return replace(self, stored=self.stored[index], known=None)
         view = LazyFrames(self.stored.__getitem__, numbers, (height, width), self.stored.dtype)
-        return replace(self, stored=view)
+        return replace(self, stored=view, known=None)
 
     @cached_property
     def totals(self) -> np.ndarray:
         """(n,) photons in each frame."""
-        return self._sums[0]
+        return self._sums[0] if self.known is None else self.known.totals
 
     @cached_property
     def mean_frame(self) -> np.ndarray:
         """(y, x) mean photons per detector pixel."""
-        return self._sums[1]
+        return self._sums[1] if self.known is None else self.known.mean_frame
 
     @cached_property
     def _sums(self) -> tuple[np.ndarray, np.ndarray]:
@@ -181,19 +217,20 @@ class Frames:
         n, height, width = self.shape
         totals, mean = np.empty(n), np.zeros((height, width))
         for block in self.blocks():
-            frames = self[block]
-            totals[block] = frames.sum(axis=(1, 2), dtype=np.float64)
-            mean += frames.sum(axis=0, dtype=np.float64)
+            totals[block], total = _sums(self[block])
+            mean += total
         return totals, mean / n
 
     @cached_property
     def digests(self) -> tuple[np.ndarray, ...]:
         """(32,) uint8 sha256 of each block of frames in turn; of their recipe, for lazy frames that have one."""
         lazy = self.stored
+        if self.known is not None:
+            return self.known.digests
         if isinstance(lazy, LazyFrames) and lazy.recipe:
             reading = f"{lazy.recipe} {self.amplitude} {self.scale!r} {self.corner} {self.whole}"
             return (_bytes_of(sha256_arrays(np.frombuffer(reading.encode(), dtype=np.uint8), lazy.numbers)),)
-        return tuple(self.map(lambda block: _bytes_of(sha256_arrays(block))))
+        return tuple(self.map(_digest))
 
 
 @dataclass(frozen=True)
@@ -325,6 +362,16 @@ def place_on_canvas(
     extent = np.ceil(moved.max(axis=0)).astype(int) - size // 2 + size + margin_px
     height, width = (extent + extent % 2).tolist()
     return moved, (height, width)
+
+
+def _sums(photons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of a block of frames: (k,) photons of each frame, (y, x) photons of each pixel."""
+    return photons.sum(axis=(1, 2), dtype=np.float64), photons.sum(axis=0, dtype=np.float64)
+
+
+def _digest(photons: np.ndarray) -> np.ndarray:
+    """(32,) uint8 sha256 of a block of frames."""
+    return _bytes_of(sha256_arrays(photons))
 
 
 def _bytes_of(digest: str) -> np.ndarray:

@@ -131,8 +131,9 @@ def _run(flags: _Flags) -> int:
     manifest = _manifest(flags.artifact_root, design)
     asked = {name: value for name, value in vars(flags).items() if name not in {*_KEY, "repeat"}}
     begin(manifest, design, filters, asked, flags.repeat)
-    statuses = _execute(jobs, manifest, design, flags.timeout, flags.accelerator, flags.dry_run)
-    return finish(manifest, statuses, "comparison")
+    made = _execute(jobs, manifest, design, flags.timeout, flags.accelerator, flags.dry_run)
+    errors = [record["error"] for record in made if record["status"] == "failed"]
+    return finish(manifest, [record["status"] for record in made], "comparison", errors=errors)
 
 
 def _check_limit(seconds: float) -> None:
@@ -274,19 +275,19 @@ def _execute(
     timeout_s: float,
     accelerator: str,
     dry_run: bool,
-) -> list[str]:
-    """Run jobs, record each and say what came of it; their statuses."""
-    statuses = []
+) -> list[dict[str, Any]]:
+    """Run jobs, record each and say what came of it; their records."""
+    made: list[dict[str, Any]] = []
     try:
         for job in jobs:
             record = _dry(job) if dry_run else _record(job, manifest, design, timeout_s, accelerator)
             manifest.record(record)
-            statuses.append(record["status"])
+            made.append(record)
             say(f"comparison [{_label(**_key(job))}]: {record['status']}: {_told(job, record, manifest)}")
     finally:  # what an interrupted run has finished belongs in the tables
-        if statuses and not dry_run:
+        if made and not dry_run:
             _write_tables(manifest, design)
-    return statuses
+    return made
 
 
 def _key(job: ComparisonJob) -> dict[str, Any]:

@@ -63,14 +63,15 @@ def _run(flags: _Flags) -> int:
     manifest = Manifest(flags.output_root / MANIFEST, "generation", ("dose",))
     given = {"base_npz": flags.base_npz, "new_positions": flags.new_positions, "repeats_differ_in": _differences(flags)}
     begin(manifest, design, {"doses": flags.doses}, given, flags.repeat)
-    statuses = []
+    statuses, errors = [], []
     for dose in design.dose_list(flags.doses):
         record = _record(design, dose, flags)
         manifest.record(record)
         statuses.append(record["status"])
+        errors += [record["error"]] if "error" in record else []
         said = record.get("error") or f"{record['result']['dose_measured']:.6g} photons a frame counted"
         say(f"generation [dose={dose_label(dose)}]: {record['status']}: {said}")
-    return finish(manifest, statuses, "generation")
+    return finish(manifest, statuses, "generation", errors=errors)
 
 
 def _differences(flags: _Flags) -> str:

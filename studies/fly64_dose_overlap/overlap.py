@@ -91,15 +91,16 @@ def _run(flags: _Flags) -> int:
     manifest = Manifest(flags.output_root / MANIFEST, "overlap", ("dose", "view"))
     explicit = {name: getattr(flags, name) for name in ("s_img", "n_groups", "gridsize", "probe_diameter_px")}
     begin(manifest, design, {"doses": flags.doses, "views": list(wanted)}, explicit, flags.repeat)
-    statuses, reasons = [], []
+    statuses, reasons, errors = [], [], []
     for dose in design.dose_list(flags.doses):
         for view, thinning in wanted.items():
             record = _record(design, dose, view, thinning, flags)
             manifest.record(record)
             statuses.append(record["status"])
             reasons += [record["reason"]] if "reason" in record else []
+            errors += [record["error"]] if "error" in record else []
             say(f"overlap [{view}/dose={dose_label(dose)}]: {record['status']}: {_told(record)}")
-    return finish(manifest, statuses, "overlap", reasons)
+    return finish(manifest, statuses, "overlap", reasons, errors)
 
 
 def _thinnings(flags: _Flags, design: StudyDesign) -> dict[str, Thinning]:

@@ -111,7 +111,9 @@ def file_lists(result: JobResult) -> dict[str, Any]:
     }
 
 
-def finish(manifest: Manifest, statuses: Sequence[str], what: str, reasons: Sequence[str] = ()) -> int:
+def finish(
+    manifest: Manifest, statuses: Sequence[str], what: str, reasons: Sequence[str] = (), errors: Sequence[str] = ()
+) -> int:
     """Say how a run went and return its exit code.
 
     Args:
@@ -119,6 +121,7 @@ def finish(manifest: Manifest, statuses: Sequence[str], what: str, reasons: Sequ
         statuses: those of this run's jobs.
         what: the phase, in words.
         reasons: why jobs were skipped; when all were, whoever runs the study is told.
+        errors: why jobs failed; said last, where whoever runs the study looks for the reason.
     """
     if not statuses or set(statuses) == {"skipped"}:
         if reasons:
@@ -127,4 +130,6 @@ def finish(manifest: Manifest, statuses: Sequence[str], what: str, reasons: Sequ
         return NOTHING
     counts = ", ".join(f"{statuses.count(word)} {word}" for word in dict.fromkeys(statuses))
     say(f"{what}: {counts} -> {manifest.path}")
+    if errors:
+        say(f"{what}: {'; '.join(dict.fromkeys(errors))}")
     return FAILED if "failed" in statuses else DONE

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from foldlight.study.machine import visible_devices
 from foldlight.study.plan import Plan, Task
 from studies.fly64_dose_overlap import paths
 from studies.fly64_dose_overlap.design import BASELINE, SPLITS, SUPERVISED, StudyDesign, get_study_design
@@ -20,6 +21,18 @@ __all__ = ["main", "study_plan"]
 Accelerator = Literal["auto", "cpu", "gpu", "cuda"]
 
 _WEIGHTS = {"generation": 2.0, "overlap": 1.0, "training": 10.0, "reconstruction": 4.0, "comparison": 3.0}
+
+# Most memory that a phase held [GB]: as any program that computes, and with all positions of the profile `quick`.
+_MEMORY_GB = {
+    "generation": (0.3, 0.7),
+    "overlap": (0.1, 0.2),
+    "training": (0.4, 1.6),
+    "reconstruction": (0.5, 0.8),
+    "comparison": (0.4, 1.4),
+}
+_MEASURED_POSITIONS = 1600
+_COPIES_OF_FRAMES = 6  # of four bytes a pixel
+_BEFORE_AND_AFTER_S = 60.0  # that a command takes beside the job whose time is limited
 
 _COMPARED = (
     *("metrics.csv", "metrics.json", "frc_curves.csv", "residual_rings.csv", "residual_frames.csv"),
@@ -91,8 +104,9 @@ def study_plan(
     """
     files = (design_file and design_file.resolve(), base_npz and base_npz.resolve())
     whole = root.resolve()
+    gpus = int(accelerator in {"gpu", "cuda"} or (accelerator == "auto" and bool(visible_devices())))
     repeats = [
-        _Repeat(number, design.repeated(number), paths.repeat_root(whole, number), *files, accelerator)
+        _Repeat(number, design.repeated(number), paths.repeat_root(whole, number), *files, accelerator, gpus)
         for number in range(design.repeats)
     ]
     return Plan(
@@ -114,6 +128,8 @@ class _Repeat:
     design_file: Path | None
     base_npz: Path | None
     accelerator: Accelerator
+    gpus: int
+    """Devices of each job that computes on one."""
 
     c = property(lambda self: self.root / "phase_c")
     d = property(lambda self: self.root / "phase_d")
@@ -149,6 +165,7 @@ class _Repeat:
             {"phase": "generation", "dose": dose},
             inputs=[] if self.base_npz is None else [self.base_npz],
             outputs=[paths.patched(self.c, dose, split) for split in SPLITS],
+            time_limit_s=self.design.time_limit_s + _BEFORE_AND_AFTER_S,
         )
 
     def overlap(self, dose: float, view: str) -> Task:
@@ -161,6 +178,7 @@ class _Repeat:
             needs=[self._name("generation", dose)],
             inputs=[paths.patched(self.c, dose, split) for split in SPLITS],
             outputs=[path(self.d, dose, view, split) for path in made for split in SPLITS],
+            time_limit_s=self.design.time_limit_s + _BEFORE_AND_AFTER_S,
         )
 
     def training(self, dose: float, view: str) -> Task:
@@ -175,6 +193,8 @@ class _Repeat:
             inputs=[paths.view_data(self.d, dose, data, split) for split in SPLITS],
             outputs=[self._bundle(dose, view)],
             threads=self.design.training.threads,
+            gpus=self.gpus,
+            time_limit_s=self.design.time_limit_s + _BEFORE_AND_AFTER_S,
         )
 
     def reconstruction(self, dose: float, view: str, split: str) -> Task:
@@ -187,6 +207,8 @@ class _Repeat:
             inputs=[paths.view_data(self.d, dose, view, split)],
             outputs=[paths.ptychi_file(self.f, dose, view, split)],
             threads=self.design.reconstruction.threads or 1,
+            gpus=self.gpus,
+            time_limit_s=self.design.time_limit_s + _BEFORE_AND_AFTER_S,
         )
 
     def comparison(self, dose: float, view: str, split: str, timeout_s: float) -> Task:
@@ -212,6 +234,8 @@ class _Repeat:
                 paths.view_metrics(self.d, dose, view, split),
             ],
             outputs=[folder / name for name in _COMPARED],
+            gpus=self.gpus,
+            time_limit_s=timeout_s + _BEFORE_AND_AFTER_S,
         )
 
     def _device(self) -> list[str]:
@@ -237,8 +261,16 @@ class _Repeat:
             settings=settings,
             labels={**labels, "repeat": self.number},
             weight=_WEIGHTS[phase],
+            memory_gb=self._memory_gb(phase),
             **facts,
         )
+
+    def _memory_gb(self, phase: str) -> float:
+        """Memory that a phase needs, from what was measured; positions of a base file are taken for the design's."""
+        least, measured = _MEMORY_GB[phase]
+        positions = self.design.base.positions
+        frames = _COPIES_OF_FRAMES * 4e-9 * positions * self.design.base.window**2
+        return round(least + (measured - least) * min(1.0, positions / _MEASURED_POSITIONS) + frames, 2)
 
     def _name(self, phase: str, dose: float, *rest: str) -> str:
         repeat = [f"repeat_{self.number}"] if self.number else []

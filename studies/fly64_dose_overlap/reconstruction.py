@@ -152,20 +152,22 @@ def _run(flags: _Flags) -> int:
         flags.allow_missing_phase_d,
         design,
     )
-    statuses = [_run_and_tell(job, design, flags, manifest) for job in jobs]
+    records = [_run_and_tell(job, design, flags, manifest) for job in jobs]
     write_skip_summary(manifest)
-    return finish(manifest, statuses, "reconstruction", [job.reason for job in jobs if job.reason is not None])
+    reasons = [job.reason for job in jobs if job.reason is not None]
+    errors = [record["result"]["error"] for record in records if record["status"] == "failed"]
+    return finish(manifest, [record["status"] for record in records], "reconstruction", reasons, errors)
 
 
-def _run_and_tell(job: PtychiJob, design: StudyDesign, flags: _Flags, manifest: Manifest) -> str:
-    """Run a job, record it, print what came of it; its status."""
+def _run_and_tell(job: PtychiJob, design: StudyDesign, flags: _Flags, manifest: Manifest) -> dict[str, Any]:
+    """Run a job, record it, print what came of it; the record."""
     if job.reason is not None:
         say(f"reconstruction [{job.label}]: skipped: {job.reason}")
     else:
         say(f"reconstruction [{job.label}]: {job.data_path}; log: {job.log_path}")
     if flags.dry_run:
         manifest.record({**job_facts(job), "status": "dry-run", "asked": _plain(flags)})
-        return "dry-run" if job.reason is None else "skipped"
+        return {"status": "dry-run" if job.reason is None else "skipped"}
     record = run_ptychi_job(job, design, flags)
     manifest.record(record)
     result = record["result"]
@@ -176,7 +178,7 @@ def _run_and_tell(job: PtychiJob, design: StudyDesign, flags: _Flags, manifest: 
         )
     elif record["status"] == "failed":
         say(f"    failed [{job.label}]: {result['error']}; log: {job.log_path}")
-    return str(record["status"])
+    return record
 
 
 def build_ptychi_jobs(

@@ -175,20 +175,22 @@ def _run(flags: _Flags) -> int:
     jobs = build_training_jobs(
         flags.phase_c_root, flags.phase_d_root, flags.artifact_root, flags.dose, flags.view, flags.gridsize, design
     )
-    statuses = [_run_and_tell(job, design, flags, manifest) for job in jobs]
+    records = [_run_and_tell(job, design, flags, manifest) for job in jobs]
     write_skip_summary(manifest)
-    return finish(manifest, statuses, "training", [job.reason for job in jobs if job.reason is not None])
+    reasons = [job.reason for job in jobs if job.reason is not None]
+    errors = [record["result"]["error"] for record in records if record["status"] == "failed"]
+    return finish(manifest, [record["status"] for record in records], "training", reasons, errors)
 
 
-def _run_and_tell(job: TrainingJob, design: StudyDesign, flags: _Flags, manifest: Manifest) -> str:
-    """Run a job, record it, print what came of it; its status."""
+def _run_and_tell(job: TrainingJob, design: StudyDesign, flags: _Flags, manifest: Manifest) -> dict[str, Any]:
+    """Run a job, record it, print what came of it; the record."""
     if job.reason is not None:
         say(f"training [{job.label}]: skipped: {job.reason}")
     else:
         say(f"training [{job.label}]: gridsize {job.gridsize}, {job.train_data_path}; log: {job.log_path}")
     if flags.dry_run:
         manifest.record({**job_facts(job), "status": "dry-run", "asked": _plain(flags)})
-        return "dry-run" if job.reason is None else "skipped"
+        return {"status": "dry-run" if job.reason is None else "skipped"}
     record = run_training_job(job, design, flags)
     manifest.record(record)
     result = record["result"]
@@ -204,7 +206,7 @@ def _run_and_tell(job: TrainingJob, design: StudyDesign, flags: _Flags, manifest
         )
     elif record["status"] == "failed":
         say(f"    failed [{job.label}]: {result['error']}; log: {job.log_path}")
-    return str(record["status"])
+    return record
 
 
 def build_training_jobs(
@@ -323,6 +325,8 @@ def execute_training_job(
 ) -> dict[str, Any]:
     """Train in this process and leave the bundle in the job's folder.
 
+    A training that was interrupted, or ended at its time limit, goes on from its last epoch, to the same bundle.
+
     Returns:
         JSON-ready facts: losses, epochs, frames, and device, threads and workers as they were used.
 
@@ -346,13 +350,14 @@ def execute_training_job(
             design.training.network,
             settings,
             job.artifact_dir,
+            resume=None,
             progress=False,
             keep_collapsed=True,
             loader_workers=options.num_workers,
             report=say,
         )
         digest = write_bundle(paths.bundle(job.artifact_dir), training.model)
-    # A checkpoint is for going on after an interruption; a job of the study is run whole, and again from its beginning.
+    # A checkpoint is for going on after an interruption; what has come to its end is run again from its beginning.
     (job.artifact_dir / "checkpoint.pt").unlink(missing_ok=True)
     facts = training.model.training
     say(

@@ -284,6 +284,21 @@ class TestPrior:
         assert made.settings["refinement"]["prior"] == "network"
         assert "deviance_heldout" not in made.settings["refinement"]
 
+    def test_it_holds_while_positions_and_probe_are_refined(self, faint, packaged):
+        """Positions a pixel wrong: the object of the prior is found on the windows as they are cut anew."""
+        rng = np.random.default_rng(5)
+        high = np.array(faint.canvas) - np.array(faint.window) // 2
+        moved = faint.positions_px + rng.normal(scale=1.0, size=faint.positions_px.shape)
+        wrong = replace(faint, positions_px=np.clip(moved, np.array(faint.window) // 2, high))
+        both = LikelihoodSettings(iterations=60, precision="single", fit_positions=True, fit_probe=True)
+        settings = RefineSettings(likelihood=both, prior="network", stop="none")
+        made = HybridReconstructor(packaged, settings).reconstruct(wrong)
+        kept = hybrid(packaged, most=60, prior="network", stop="none").reconstruct(wrong)
+        off = [p - p.mean(axis=0) - faint.positions_px for p in (made.positions_px, wrong.positions_px)]
+        left, before = (np.std(each - each.mean(axis=0)) for each in off)
+        assert left < 0.8 * before
+        assert error(faint, made.object) < 1.1 * error(faint, kept.object)  # photons are few for so many unknowns
+
     def test_other_first_methods_and_pure_phase_have_none(self, faint, packaged):
         phase = RefineSettings(likelihood=LikelihoodSettings(iterations=2, phase_only=True))
         for other in (hybrid(ConstantReconstructor(), most=2), HybridReconstructor(packaged, phase)):

@@ -69,7 +69,7 @@ def test_a_lazy_scan_is_thinned_when_read(monkeypatch):
     """What is dealt depends on the frame alone, so dealing now or later is the same."""
     scan = acquire_lazily(**arguments())
     now = thin(scan, 0.75, np.random.default_rng(3))
-    monkeypatch.setattr("foldlight.sampling.thinning._HELD_BYTES", 0)
+    monkeypatch.setattr("foldlight.sampling.thinning.HELD_BYTES", 0)
     later = thin(scan, 0.75, np.random.default_rng(3))
     assert [each.photons.in_memory for each in (*now, *later)] == [True, True, False, False]
     for one, other in zip(now, later, strict=True):

@@ -24,8 +24,8 @@ def plan(*tasks, root=Path("/r")) -> Plan:
     return Plan(title="toy", root=root, working_directory=Path("/w"), tasks=tasks)
 
 
-def fly64(root=Path("/r"), **design) -> Plan:
-    return study_plan(StudyDesign(**design), root)
+def fly64(root=Path("/r"), accelerator="cpu", **design) -> Plan:
+    return study_plan(StudyDesign(**design), root, accelerator=accelerator)
 
 
 def test_tasks_stand_after_what_they_need():
@@ -229,3 +229,21 @@ def test_a_study_is_a_folder_with_a_plan_and_profiles(tmp_path):
 def test_the_plan_module_prints_json(tmp_path, capsys):
     assert main(["--output-root", str(tmp_path)]) == 0
     assert Plan.parse(json.loads(capsys.readouterr().out)) == fly64(tmp_path)
+
+
+def test_tasks_say_what_they_take(monkeypatch):
+    made, cuda = fly64(), fly64(accelerator="cuda")
+    phases = {task.phase: task.resources for task in made.tasks}
+    assert {task.gpus for task in made.tasks} == {0}
+    assert {phase for phase, need in phases.items() if need.time_limit_s is None} == set()
+    assert phases["comparison"].time_limit_s < phases["training"].time_limit_s
+    assert phases["training"].memory_gb > phases["overlap"].memory_gb > 0
+    on_device = {task.phase for task in cuda.tasks if task.gpus == 1}
+    assert on_device == {"training", "reconstruction", "comparison"}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert {task.phase for task in fly64(accelerator="auto").tasks if task.gpus} == on_device
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert not any(task.gpus for task in fly64(accelerator="auto").tasks)
+    keys = identities(made)
+    fewer = made.model_copy(update={"tasks": tuple(t.model_copy(update={"memory_gb": 9.0}) for t in made.tasks)})
+    assert identities(fewer) == keys, "what a task takes does not decide what comes out"

@@ -45,14 +45,14 @@ def command(capsys, *words) -> tuple[object, str, str]:
 
 def test_the_command_runs_a_study_and_tells_its_state(folder, capsys):
     code, out, _ = command(capsys, "run", folder, "--profile", "bad")
-    assert code == "foldlight: not all tasks succeeded; remove the cause and go on with the same command and --resume"
+    assert code == "foldlight: not all tasks succeeded; remove the cause and go on with the same command"
     assert "[2/3] second  failed" in out
     assert "2 of 3 tasks did not succeed:" in out
-    assert "    third: blocked: needs second, which failed" in out
+    assert "    third: skipped: needs second, which failed" in out
     assert "logs -> outputs/toy/bad/jobs" in out
     code, out, _ = command(capsys, "status", folder, "--profile", "bad")
     assert code == 0
-    assert "1 done, 1 failed, 1 blocked" in out
+    assert "1 done, 1 skipped, 1 failed" in out
     assert "failed      second  exit code 1: toy_jobs: second: expected success" in out
     code, out, err = command(capsys, "run", folder)
     assert (code, err) == (0, "")
@@ -62,7 +62,7 @@ def test_the_command_runs_a_study_and_tells_its_state(folder, capsys):
     assert "0 tasks to run" in out
     assert "2 are done already" in out
     code, out, _ = command(capsys, "status")
-    assert [line.split(": ")[1] for line in out.splitlines()] == ["1 done, 1 failed, 1 blocked", "3 done"]
+    assert [line.split(": ")[1] for line in out.splitlines()] == ["1 done, 1 skipped, 1 failed", "3 done"]
     assert command(capsys, "status", "outputs/toy/quick")[1].count("done") == 4
 
 

@@ -149,7 +149,7 @@ class TestSteps:
         state = pretraining._Run.start(NETWORK, SETTINGS)
         first, again, after = state.batch(0), state.batch(0), state.batch(1)
         assert first.photons.equal(again.photons)
-        drawn = [scan.origin["index"] for step in range(20) for scan in pretraining._scans(SETTINGS, step)]
+        drawn = [draw().origin["index"] for step in range(20) for draw in pretraining._scans(SETTINGS, step)]
         assert len(drawn) == len(set(drawn))
         assert not first.truth[:1].equal(after.truth[:1])
 

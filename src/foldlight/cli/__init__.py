@@ -12,9 +12,10 @@ import tyro
 from pydantic import ValidationError
 
 from foldlight.cli.images import compare, demo, export, reconstruct, report
+from foldlight.cli.live import live, live_simulate
 from foldlight.cli.networks import pretrain, train
-from foldlight.cli.scans import inspect, limit, prepare, simulate
-from foldlight.cli.studies import study_run, study_status
+from foldlight.cli.scans import convert, inspect, limit, prepare, simulate, thin
+from foldlight.cli.studies import study_job, study_run, study_status
 from foldlight.core.errors import FoldlightError
 from foldlight.core.settings import describe
 
@@ -30,18 +31,22 @@ def study() -> NoReturn:
 _VERBS: dict[str, Callable[..., Any]] = {
     "simulate": simulate,
     "inspect": inspect,
+    "convert": convert,
+    "thin": thin,
     "prepare": prepare,
     "train": train,
     "pretrain": pretrain,
     "reconstruct": reconstruct,
     "compare": compare,
     "limit": limit,
+    "live": live,
+    "live-simulate": live_simulate,
     "demo": demo,
     "report": report,
     "export": export,
     "study": study,
 }
-_STUDY_VERBS: dict[str, Callable[..., Any]] = {"run": study_run, "status": study_status}
+_STUDY_VERBS: dict[str, Callable[..., Any]] = {"run": study_run, "status": study_status, "job": study_job}
 
 
 def main(words: list[str] | None = None) -> None:

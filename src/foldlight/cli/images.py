@@ -7,6 +7,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from foldlight.cli.common import Flat, Threads, say, use_threads
+from foldlight.cli.ranks import started_together
 from foldlight.core.errors import SettingsError
 from foldlight.demo.settings import DemoSettings
 from foldlight.io.options import ReadOptions
@@ -31,6 +32,9 @@ def reconstruct(
 ) -> None:
     """Reconstruct a scan with a trained network, by maximum likelihood, with pty-chi, or as the best flat image.
 
+    The network's work is shared by the processes of `torchrun --standalone --nproc-per-node 2 -m foldlight
+    reconstruct SCAN --engine network`, for scans of more frames than fit into one tile, some thousands.
+
     Args:
         scan: file to reconstruct.
         engine: `network`, `hybrid`, the network refined by likelihood, `ml`, pty-chi's `lsqml`, `rpie`
@@ -48,17 +52,25 @@ def reconstruct(
             guess, and an engine that refines it finds a better one.
         output: NPZ to write, with a log beside it for pty-chi's engines.
     """
+    from foldlight.forecast import shortage
     from foldlight.io import read_scan
     from foldlight.reconstruct.engines import make_reconstructor
     from foldlight.reconstruct.protocol import Reconstruction
+    from foldlight.reconstruct.sharded import reconstruct_on
 
-    use_threads(settings.threads)
-    found = read_scan(scan, options)
-    if probe is not None:
-        found = found.with_probe(Reconstruction.load(probe).probe, f"probe of {probe.name}")
-    log = output.with_suffix(".log")
-    made = make_reconstructor(engine, settings, model, log, likelihood, refinement, start, adapt).reconstruct(found)
-    made.save(output)
+    with started_together(settings.device, settings.threads) as ranks:
+        found = read_scan(scan, options)
+        if probe is not None:
+            found = found.with_probe(Reconstruction.load(probe).probe, f"probe of {probe.name}")
+        if ranks.first and settings.device == "cpu" and (short := shortage(found, engine)):
+            say(short)
+        own = settings.model_copy(update={"device": ranks.device(settings.device)})
+        log = output.with_suffix(".log")
+        reconstructor = make_reconstructor(engine, own, model, log, likelihood, refinement, start, adapt)
+        made = reconstruct_on(ranks, reconstructor, found)
+        if made is None:
+            return
+        made.save(output)
     say(*found.notes, f"{made.arm}: {made.ledger.infer_seconds:.1f} s -> {output}")
     if not made.settings.get("convergence", {}).get("converged", True):
         say(f"{made.arm}: not converged, ended by the {made.settings['convergence']['ended_by']}")

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
-from foldlight.cli.common import Flat, Threads, say, use_threads
+from foldlight.cli.common import Flat, Threads, say
+from foldlight.cli.ranks import started_together
 from foldlight.io.options import ReadOptions
 from foldlight.networks.settings import NetworkSettings
 from foldlight.train.settings import PretrainingSettings, TrainingSettings
@@ -25,6 +26,9 @@ def train(
 ) -> None:
     """Train a network on the frames of one scan and write its bundle.
 
+    `torchrun --standalone --nproc-per-node 2 -m foldlight train ...` shares each step's groups among two processes, to
+    the same result within rounding; give it `--batch-frames` for as many groups, 98 by default.
+
     Args:
         scan: file to train on; its object, if any, is not looked at, but with `--supervision object`.
         settings: how to train.
@@ -37,14 +41,19 @@ def train(
         threads: CPU threads.
     """
     from foldlight.bundle import starting_model, write_bundle
+    from foldlight.forecast import shortage
     from foldlight.io import read_scan
     from foldlight.train.fit import fit
 
-    use_threads(threads)
-    found = read_scan(scan, options)
-    say(*found.notes)
-    training = fit(found, network, settings, output, resume, start=starting_model(start, network))
-    digest = write_bundle(output / "wts.h5.zip", training.model)
+    with started_together(settings.device, threads) as ranks:
+        found = read_scan(scan, options)
+        short = shortage(found, "train") if settings.device == "cpu" else None
+        if ranks.first:
+            say(*found.notes, *([short] if short else []))
+        training = fit(found, network, settings, output, resume, start=starting_model(start, network), ranks=ranks)
+        if not ranks.first:
+            return
+        digest = write_bundle(output / "wts.h5.zip", training.model)
     say(
         f"validation loss {min(row['validation_loss'] for row in training.history):.5f}, flat object"
         f" {training.flat_loss:.5f}, {training.seconds:.0f} s",
@@ -64,7 +73,7 @@ def pretrain(
     """Train a network on simulated scans under many probes, for scans it has never seen, and write its bundle.
 
     The defaults make the bundle that comes with the package: about half an hour on one core, the same bytes every time
-    on the same machine and versions.
+    on the same machine and versions. Several processes that `torchrun` starts share the scans of each step.
 
     Args:
         settings: what to draw, and how long to train.
@@ -78,9 +87,11 @@ def pretrain(
     from foldlight.bundle import starting_model, write_bundle
     from foldlight.train.pretraining import pretrain as run
 
-    use_threads(threads)
-    model = run(network, settings, output, resume, start=starting_model(start, network))
-    digest = write_bundle(output / "wts.h5.zip", model)
+    with started_together(settings.device, threads) as ranks:
+        model = run(network, settings, output, resume, start=starting_model(start, network), ranks=ranks)
+        if not ranks.first:
+            return
+        digest = write_bundle(output / "wts.h5.zip", model)
     errors = (f"n = {decade}: {error:.3f}" for decade, error in model.training["error_by_photons"].items())
     say(
         f"relative error on unseen scans by photons a pixel, median: {', '.join(errors)}",

@@ -1,8 +1,8 @@
-"""Verbs about scans: simulate, inspect, prepare, limit."""
+"""Verbs about scans: simulate, inspect, convert, thin, prepare, limit."""
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional
 
@@ -13,7 +13,12 @@ from foldlight.planning.settings import PlanningSettings
 from foldlight.preparation.settings import PreparationSettings
 from foldlight.simulate.settings import SimulationSettings
 
-__all__ = ["inspect", "limit", "prepare", "simulate"]
+if TYPE_CHECKING:
+    from foldlight.scan import Scan
+
+__all__ = ["convert", "inspect", "limit", "prepare", "simulate", "thin"]
+
+_HDF5 = {".h5", ".hdf5"}
 
 
 def simulate(settings: Annotated[SimulationSettings, Flat], output: Path = Path("scan.npz")) -> None:
@@ -32,23 +37,119 @@ def simulate(settings: Annotated[SimulationSettings, Flat], output: Path = Path(
 
 
 def inspect(
-    scan: Positional[Path], options: Annotated[ReadOptions, Flat] = ReadOptions(), output: Path | None = None
+    scan: Positional[Path],
+    options: Annotated[ReadOptions, Flat] = ReadOptions(),
+    output: Path | None = None,
+    verify: bool = False,
+    forecast: bool = True,
 ) -> None:
-    """Tell shape, units, dose and overlap of a scan, and draw it.
+    """Tell shape, units, dose and overlap of a scan, draw it, and forecast what each engine would take with it.
 
     Args:
         scan: file to read.
         options: what the file does not say.
         output: picture to write; `SCAN.png` beside the scan's name, in this folder, when not given.
+        verify: of a container, also read all frames and compare them with their digests.
+        forecast: try each engine on pieces of the scan, some seconds in all.
     """
     from foldlight.inspection import describe
-    from foldlight.io import read_scan
+    from foldlight.io import read_scan, verify_container
     from foldlight.report.figures import scan_picture
 
     found = read_scan(scan, options)
+    if verify:
+        say(verify_container(scan, progress=True))
     picture = output or Path(f"{scan.name.split('.')[0]}.png")
     scan_picture(found, picture)
     say(*found.notes, *(f"{name:<28} {value}" for name, value in describe(found).items()), f"picture -> {picture}")
+    if forecast:
+        _say_forecast(found)
+
+
+def _say_forecast(scan: "Scan") -> None:
+    """A line an engine: what it would take on this machine, now."""
+    import torch
+
+    from foldlight.core.progress import duration
+    from foldlight.forecast import forecast, shortage
+
+    say(f"forecast, by default settings on {torch.get_num_threads()} threads of this machine as busy as it is:")
+    for each in forecast(scan):
+        say(f"  {each.engine:<26} {duration(each.seconds):<8} {each.memory_gb:>5.1f} GB   {each.steps}")
+        if short := shortage(scan, each.engine):
+            say(f"    {short}")
+
+
+def convert(
+    scan: Positional[Path],
+    output: Positional[Path],
+    options: Annotated[ReadOptions, Flat] = ReadOptions(),
+    pack: bool = False,
+) -> None:
+    """Write a scan of any readable format as a scan container (.h5), in which any number of frames opens at once.
+
+    Args:
+        scan: file to read.
+        output: file to write: `.h5` or `.hdf5` for a container, `.npz` for DATA-001.
+        options: what the file does not say.
+        pack: compressed, for rest and transport; convert again to work with it.
+    """
+    from foldlight.io import read_scan, write_container, write_data001
+
+    suffix = output.suffix.lower()
+    if suffix not in {*_HDF5, ".npz"}:
+        raise SettingsError(f"output = {output}: expected a name that ends in .h5, .hdf5 or .npz")
+    if pack and suffix == ".npz":
+        raise SettingsError("pack: expected a container (.h5) to pack, got .npz, which is mapped and stays as it is")
+    found = read_scan(scan, options)
+    before = scan.stat().st_size
+    if suffix == ".npz":
+        write_data001(output, found)
+    else:
+        write_container(output, found, pack, progress=True)
+    after = output.stat().st_size
+    say(*found.notes, f"{len(found)} frames, {_size(before)} -> {output}, {_size(after)} ({after / before:.0%})")
+
+
+def thin(
+    scan: Positional[Path],
+    options: Annotated[ReadOptions, Flat] = ReadOptions(),
+    fraction: float = 0.8,
+    seed: int = 0,
+    output: Path = Path("kept.h5"),
+    heldout: Path = Path("heldout.h5"),
+) -> None:
+    """Split the photons of a scan into two independent exposures: one to reconstruct, one to score on.
+
+    Args:
+        scan: file with counted photons.
+        options: what the file does not say.
+        fraction: probability of each photon to be kept for the first.
+        seed: of the dealing.
+        output: container (.h5) to write, with the photons that were kept.
+        heldout: container (.h5) to write, with the others.
+    """
+    from foldlight.core.seeds import generator
+    from foldlight.io import read_scan, write_container
+    from foldlight.sampling.thinning import thin as run
+
+    for path in (output, heldout):
+        if path.suffix.lower() not in _HDF5:
+            raise SettingsError(f"output = {path}: expected a name that ends in .h5 or .hdf5")
+    if output.resolve() == heldout.resolve():
+        raise SettingsError(f"heldout = {heldout}: expected another file than that of the photons that are kept")
+    exposures = run(read_scan(scan, options), fraction, generator(seed, "thin"))
+    for path, exposure in zip((output, heldout), exposures, strict=True):
+        write_container(path, exposure, metadata={"thinning": {"fraction": fraction, "seed": seed}}, progress=True)
+        say(f"{exposure.notes[-1]}, {_size(path.stat().st_size)} -> {path}")
+    ratio = (1 - fraction) / fraction
+    say(f"score on it with: foldlight compare {output} ... --heldout {heldout} --exposure-ratio {ratio:.6g}")
+
+
+def _size(count: int) -> str:
+    """Bytes in the unit that people would use."""
+    unit = next((unit for unit, top in (("kB", 1e6), ("MB", 1e9)) if count < top), "GB")
+    return f"{count / {'kB': 1e3, 'MB': 1e6, 'GB': 1e9}[unit]:.3g} {unit}"
 
 
 def prepare(

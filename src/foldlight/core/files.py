@@ -2,7 +2,10 @@
 
 import json
 import os
+import platform
+import re
 import secrets
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,21 +13,48 @@ from typing import Any
 
 from foldlight.core.errors import DataError
 
-__all__ = ["read_json", "replacing", "write_json", "write_text"]
+__all__ = ["owned_name", "owner_gone", "read_json", "replacing", "write_json", "write_text"]
+
+_OWNED = re.compile(r"(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}")
+
+
+def owned_name() -> str:
+    """A name that nothing else has and that tells which process it is of: `<host>-<pid>-<random>`."""
+    return f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def owner_gone(path: Path) -> bool:
+    """Whether what bears an `owned_name` was left behind: its process was one of this machine and has ended."""
+    found = _OWNED.search(path.name)
+    if found is None or found["host"] != _host():
+        return False
+    try:
+        os.kill(int(found["pid"]), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:  # it runs, as somebody else
+        return False
+    return False
+
+
+def _host() -> str:
+    return f"{zlib.crc32(platform.node().encode()):08x}"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place if the block ends well and vanishes if not.
 
-    The suffix is kept, since writers such as `numpy.savez` look at it.
+    The suffix is kept, since writers such as `numpy.savez` look at it. What an earlier writer of the same path left
+    when it was killed is removed first.
 
     Raises:
         DataError: the folder can't be made or written.
     """
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{owned_name()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
@@ -32,8 +62,17 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise DataError(f"{path}: expected a writable place, got {error.strerror or error}") from None
     finally:
-        with suppress(NotADirectoryError):  # the parent is a file, so nothing was written
+        with suppress(OSError):  # the parent is a file or can't be written, so there is nothing to remove
             temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of writers of this path that were killed."""
+    with os.scandir(path.parent) as entries:
+        names = [each.name for each in entries if each.name.startswith(f".{path.stem}.")]
+    for each in map(path.with_name, names):
+        if each.suffix == path.suffix and owner_gone(each):
+            each.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

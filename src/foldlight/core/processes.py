@@ -10,7 +10,7 @@ import psutil
 
 __all__ = ["die_with", "end_tree"]
 
-_WATCH_S = 0.5
+_WATCH_S = 0.1
 
 
 def die_with(parent: int) -> None:

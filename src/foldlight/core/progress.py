@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["Progress", "progress_bar"]
+__all__ = ["Progress", "duration", "progress_bar"]
 
 
 Progress = Callable[..., None]
@@ -34,3 +34,12 @@ def progress_bar(title: str, total: float, show: bool = True) -> Iterator[Progre
                 bars.update(task, note=note)
 
         yield advance
+
+
+def duration(seconds: float) -> str:
+    """Time in the unit that people would use."""
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 99.5:
+        return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} h"

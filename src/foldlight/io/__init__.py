@@ -1,4 +1,8 @@
-"""Files in, files out: every format behind `read_scan`, which brings it to photons and to one convention."""
+"""Files in, files out: every format behind `read_scan`, which brings it to photons and to one convention.
+
+Formats come in two families, by what holds the arrays: an NPZ, or an HDF5 file. A module of a format says which files
+are its own and reads them; it is entered in one of the two lists here, and nowhere else.
+"""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -7,17 +11,19 @@ from typing import Protocol
 
 from foldlight.core.errors import DataError
 from foldlight.core.provenance import sha256_file
-from foldlight.io import data001, tike
+from foldlight.io import container, data001, tike
+from foldlight.io.container import verify_container, write_container
 from foldlight.io.data001 import write_data001
+from foldlight.io.hdf5 import Hdf5, is_hdf5, open_hdf5
 from foldlight.io.npz import Npz, open_npz
 from foldlight.io.options import ReadOptions
 from foldlight.scan import Scan
 
-__all__ = ["ReadOptions", "read_scan", "write_data001"]
+__all__ = ["ReadOptions", "read_scan", "verify_container", "write_container", "write_data001"]
 
 
-class _Format(Protocol):
-    """What a module of a format holds."""
+class _NpzFormat(Protocol):
+    """What a module of a format in NPZ files holds."""
 
     NAME: str
     KEYS: tuple[str, ...]
@@ -27,29 +33,59 @@ class _Format(Protocol):
     def read(self, archive: Npz, options: ReadOptions) -> Scan: ...
 
 
-_FORMATS: tuple[_Format, ...] = (data001, tike)
+class _Hdf5Format(Protocol):
+    """What a module of a format in HDF5 files holds; `SIGNS` says in words by what it is known."""
+
+    NAME: str
+    SIGNS: str
+
+    def matches(self, file: Hdf5) -> bool: ...
+
+    def read(self, file: Hdf5, options: ReadOptions) -> Scan: ...
+
+
+_NPZ_FORMATS: tuple[_NpzFormat, ...] = (data001, tike)
+_HDF5_FORMATS: tuple[_Hdf5Format, ...] = (container,)
 _AS_FOUND = ReadOptions()
 
 
 def read_scan(path: Path, options: ReadOptions = _AS_FOUND) -> Scan:
     """Read a scan of any known format, judged by what the file holds.
 
-    What was found, changed or left out is in `scan.notes`; name, format and sha256 of the file in `scan.origin`.
+    What was found, changed or left out is in `scan.notes`; name and format of the file in `scan.origin`, with the
+    sha256 of an NPZ or the seal of a container, whose frames are not read here.
 
     Args:
-        path: the file, plain or packed by bzip2 or gzip.
+        path: the file; an NPZ may be packed by bzip2 or gzip.
         options: what the file does not say, or says wrongly.
 
     Raises:
         DataError: the file is missing, damaged, of no known format, or not a sound scan; one line that names the file,
             the key, what was expected, what came, and what to do.
     """
+    return _from_hdf5(path, options) if is_hdf5(path) else _from_npz(path, options)
+
+
+def _from_npz(path: Path, options: ReadOptions) -> Scan:
     with open_npz(path, options.limit_bytes) as archive:
-        reader = next((form for form in _FORMATS if form.matches(archive.keys)), None)
+        reader = next((form for form in _NPZ_FORMATS if form.matches(archive.keys)), None)
         if reader is None:
-            known = "; ".join(f"{form.NAME}: {', '.join(form.KEYS)}" for form in _FORMATS)
+            known = "; ".join(f"{form.NAME}: {', '.join(form.KEYS)}" for form in _NPZ_FORMATS)
             found = ", ".join(archive.keys) or "none"
             raise DataError(f"expected the keys of a known format ({known}), found {found}")
         scan = reader.read(archive, options)
-    facts = {"path": path.name, "format": reader.NAME, "sha256": sha256_file(path)}
-    return replace(scan, origin={**scan.origin, **facts})
+    return _with_facts(scan, path, reader.NAME, sha256=sha256_file(path))
+
+
+def _from_hdf5(path: Path, options: ReadOptions) -> Scan:
+    with open_hdf5(path, options.limit_bytes, options.unfinished) as file:
+        reader = next((form for form in _HDF5_FORMATS if form.matches(file)), None)
+        if reader is None:
+            known = "; ".join(f"{form.NAME}: {form.SIGNS}" for form in _HDF5_FORMATS)
+            found = ", ".join(file.keys) or "nothing"
+            raise DataError(f"expected an HDF5 file of a known format ({known}), found {found}")
+        return _with_facts(reader.read(file, options), path, reader.NAME)
+
+
+def _with_facts(scan: Scan, path: Path, form: str, **more: str) -> Scan:
+    return replace(scan, origin={**scan.origin, "path": path.name, "format": form, **more})

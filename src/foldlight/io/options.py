@@ -33,6 +33,9 @@ class ReadOptions(Settings):
     unpacked_limit_gib: float = Field(default=16.0, gt=0)
     """Most that a packed file or a compressed array may unpack to [GiB]."""
 
+    unfinished: bool = False
+    """Take the frames that are there of a scan container that is still being written, or whose writer was ended."""
+
     @property
     def limit_bytes(self) -> int:
         """`unpacked_limit_gib` in bytes."""

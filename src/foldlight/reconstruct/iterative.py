@@ -131,15 +131,12 @@ def _power(probe: np.ndarray) -> float:
 
 
 def _write_inputs(folder: Path, scan: Scan, settings: IterativeSettings, start: np.ndarray | None) -> None:
-    """The working folder as `ptychi_child` reads it; frames pass block by block, masked pixels as zeros.
+    """The working folder as `ptychi_child` reads it.
 
     The probe takes the level of the best flat image, so that objects begin about 1, from flat and from a start alike.
     """
     level = np.float32(flat_amplitude(scan))
-    frames = np.lib.format.open_memmap(folder / "frames.npy", mode="w+", dtype=np.float32, shape=scan.photons.shape)
-    for first in range(0, len(scan), _BLOCK):
-        frames[first : first + _BLOCK] = np.where(scan.mask, scan.photons[first : first + _BLOCK], 0)
-    frames.flush()
+    _write_frames(folder / "frames.npy", scan)
     np.savez(
         folder / "scan.npz",
         positions_px=scan.positions_px,
@@ -148,6 +145,19 @@ def _write_inputs(folder: Path, scan: Scan, settings: IterativeSettings, start: 
         object=np.ones(scan.canvas, np.complex64) if start is None else (start / level).astype(np.complex64),
     )
     write_json(folder / "settings.json", settings.plain())
+
+
+def _write_frames(path: Path, scan: Scan) -> None:
+    """Frames block by block, masked pixels as zeros, zero frequency in the corner: what pty-chi works on.
+
+    Written, not mapped: this process's memory stays at one block.
+    """
+    header = {"descr": "<f4", "fortran_order": False, "shape": scan.photons.shape}
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for first in range(0, len(scan), _BLOCK):
+            photons = np.where(scan.mask, scan.photons[first : first + _BLOCK], np.float32(0))
+            stream.write(np.fft.ifftshift(photons, axes=(-2, -1)).data)
 
 
 def _read_result(folder: Path, log: Path, arm: str) -> dict[str, np.ndarray]:

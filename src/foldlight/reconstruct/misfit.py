@@ -24,11 +24,13 @@ from torch import Tensor
 from foldlight.optics.patches import gather, scatter
 from foldlight.scan import Scan
 
-__all__ = ["Gradients", "Misfit"]
+__all__ = ["KEPT_BYTES", "Gradients", "Misfit"]
 
 _EPS = 1e-6  # photons: keeps the logarithm finite where the model expects none
 _BLOCK_PIXELS = 2**17  # detector pixels at a time: measured best on one core, where a block stays in the cache
-_KEPT_BYTES = 2**30  # of frames and moved probes kept between passes; beyond, they are made anew each time
+
+KEPT_BYTES = 2**30
+"""Of frames and moved probes that are kept between passes; beyond, they are made anew each time."""
 
 
 class Gradients(NamedTuple):
@@ -195,7 +197,7 @@ class Misfit:
     def _kept(self) -> list[_Block] | None:
         modes = 0 if self.known is None else len(self.known[0])
         size = int(np.prod(self.scan.photons.shape)) * (1 + 2 * modes) * self.real.itemsize
-        return list(self._made()) if size <= _KEPT_BYTES else None
+        return list(self._made()) if size <= KEPT_BYTES else None
 
     def _made(self) -> Iterator[_Block]:
         height, width = self.scan.window

@@ -1,8 +1,10 @@
 """A trained network as a reconstructor: frames to pieces of the object, pieces to one object."""
 
+import io
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import psutil
@@ -24,6 +26,7 @@ from foldlight.sampling.overlap import probe_diameters_px
 from foldlight.sampling.tiles import frame_density, tile_for, tiles
 from foldlight.scan import Scan
 from foldlight.train.device import usable_device
+from foldlight.train.distributed import ALONE, Ranks
 from foldlight.train.fit import adapt
 
 __all__ = ["NeuralReconstructor"]
@@ -49,6 +52,8 @@ class NeuralReconstructor:
         adapt_steps: of training on the scan's own photons first, see `train.fit.adapt`; 0 for none.
         seed: of the adaptation.
         progress: show a bar.
+        ranks: the processes that share the work: frames of a network that takes them apart, else groups or tiles. The
+            first one calls `reconstruct`, the others `assist` with the same scan.
     """
 
     model: Model
@@ -60,6 +65,7 @@ class NeuralReconstructor:
     adapt_steps: int = 0
     seed: int = 0
     progress: bool = True
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
         if not self.arm:
@@ -72,17 +78,9 @@ class NeuralReconstructor:
             DataError: the scan's window is not the one the network was trained on.
             SettingsError: no such device on this machine.
         """
-        if not self.model.fits(scan.window):
-            raise DataError(
-                f"scan: expected frames of {self.model.window[0]} x {self.model.window[1]} px as in training, got"
-                f" {scan.window[0]} x {scan.window[1]}; train a network for this size"
-            )
-        model, train_seconds = self.model, self.train_seconds
-        if self.adapt_steps:
-            adapted = adapt(scan, model, self.adapt_steps, seed=self.seed, device=self.device, progress=self.progress)
-            model, train_seconds = adapted.model, train_seconds + adapted.seconds
+        model, train_seconds = self._adapted(scan)
         began = time.perf_counter()
-        image = replace(self, model=model)._stitched(scan, usable_device(self.device))
+        image = replace(self, model=model)._stitched(scan, usable_device(self.device)).object()
         ledger = Ledger(
             train_seconds=train_seconds,
             infer_seconds=time.perf_counter() - began,
@@ -103,8 +101,40 @@ class NeuralReconstructor:
             data_digest=scan.digest(),
         )
 
-    def _stitched(self, scan: Scan, device: torch.device) -> np.ndarray:
-        """(y, x) complex64 object, stitched piece by piece, so that memory does not grow with the number of frames."""
+    def assist(self, scan: Scan) -> None:
+        """This process's part of what the first process reconstructs at the same time.
+
+        Raises:
+            DataError: as in `reconstruct`.
+            SettingsError: as in `reconstruct`.
+        """
+        model, _ = self._adapted(scan)
+        replace(self, model=model, progress=False)._stitched(scan, usable_device(self.device))
+
+    def _adapted(self, scan: Scan) -> tuple[Model, float]:
+        """The model made to fit the scan, if that is asked for, and the seconds of all of its training."""
+        if not self.model.fits(scan.window):
+            raise DataError(
+                f"scan: expected frames of {self.model.window[0]} x {self.model.window[1]} px as in training, got"
+                f" {scan.window[0]} x {scan.window[1]}; train a network for this size"
+            )
+        if not self.ranks.alone:
+            self.ranks.agree(f"{self.model.digest()} {scan.digest()} {self.adapt_steps} {self.seed}", "reconstruction")
+        if not self.adapt_steps:
+            return self.model, self.train_seconds
+        if not self.ranks.first:
+            weights = _unpacked(self.ranks.told(bytes))
+            return replace(self.model, weights=weights), self.train_seconds
+        adapted = adapt(scan, self.model, self.adapt_steps, seed=self.seed, device=self.device, progress=self.progress)
+        self.ranks.told(lambda: _packed(adapted.model.weights))
+        return adapted.model, self.train_seconds + adapted.seconds
+
+    def _stitched(self, scan: Scan, device: torch.device) -> Stitcher:
+        """The object, stitched piece by piece, so that memory does not grow with the number of frames.
+
+        In the first process it is whole; the order of pieces, and so each bit of groups and tiles, is that of one
+        process alone.
+        """
         network = self.model.module(self.device)
         stitcher = Stitcher(scan.canvas, device)
         with torch.inference_mode(), progress_bar("network", len(scan), self.progress) as advance:
@@ -118,16 +148,21 @@ class NeuralReconstructor:
             for frames in pieces:
                 done += frames
                 advance(min(done, len(scan)))
-        return stitcher.object()
+        return stitcher
 
     def _patches(self, network: PatchNetwork, scan: Scan, device: torch.device, stitcher: Stitcher) -> Iterator[int]:
-        """Every frame's patch, some frames at a time; yields how many."""
+        """Every frame's patch, some frames at a time; yields how many.
+
+        Each process stitches its share, and the first adds up the sums: patches would be far more to send.
+        """
         mask = None if scan.mask.all() else torch.from_numpy(scan.mask).to(device)
-        for start in range(0, len(scan), self.batch_frames):
-            frames = np.arange(start, min(start + self.batch_frames, len(scan)))
+        share = self.ranks.share(len(scan))
+        for start in range(share.start, share.stop, self.batch_frames):
+            frames = np.arange(start, min(start + self.batch_frames, share.stop))
             photons, positions, probes = _on(device, scan, frames)
             stitcher.add(network(photons, probes, mask), positions, trust(probes, network.merge_floor))
-            yield len(frames)
+            yield len(frames) * self.ranks.size
+        self._gather(stitcher)
 
     def _groups(self, network: UnrolledNetwork, scan: Scan, device: torch.device, stitcher: Stitcher) -> Iterator[int]:
         """Small groups of neighbours, each an object of its own; yields the new frames of some groups."""
@@ -142,36 +177,76 @@ class NeuralReconstructor:
         per_pass = max(1, self.batch_frames // size)
         for start in range(0, len(groups), per_pass):
             some, at = groups[start : start + per_pass], corners[start : start + per_pass]
-            loaded = _on(device, scan, some.ravel())
-            photons, positions, probes = (part.view(*some.shape, *part.shape[1:]) for part in loaded)
-            places = positions - torch.from_numpy(at)[:, None].to(device)
-            objects = network.objects(photons, places, probes, mask, (height, width))
-            weights = _weights(probes, places, (height, width), self.model.network.merge_floor)
-            for image, weight, corner in zip(objects, weights, at.tolist(), strict=True):
-                stitcher.add_region(image, weight, tuple(corner), align_phase=True)
+            make = partial(self._regions, network, scan, some, at, (height, width), mask)
+            made = self.ranks.brought(start // per_pass, make, _like((len(some), height, width)))
+            if made is not None:
+                for image, weight, corner in zip(*made, at.tolist(), strict=True):
+                    stitcher.add_region(image, weight, tuple(corner), align_phase=True)
             yield some.size * len(scan) // groups.size
 
     def _tiles(self, network: UnrolledNetwork, scan: Scan, device: torch.device, stitcher: Stitcher) -> Iterator[int]:
         """The whole scan at once where memory allows it, else tile by tile; yields the frames of a tile's core."""
         density, halo = frame_density(scan.positions_px), _halo_px(scan)
-        side = tile_for(self._memory(device), scan.window, density, halo, _BYTES_PER_PIXEL * len(scan.probe))
+        memory = self.ranks.least(self._memory(device))
+        side = tile_for(memory, scan.window, density, halo, _BYTES_PER_PIXEL * len(scan.probe))
         found = tiles(scan.positions_px, scan.window, min(side, _LARGEST_TILE_PX), halo)
         mask = torch.from_numpy(scan.mask).to(device)
-        for tile in found:
-            photons, positions, probes = (part[None] for part in _on(device, scan, tile.frames))
-            places = positions - torch.tensor(tile.canvas.corner, device=device)
-            image = network.objects(photons, places, probes, mask, tile.canvas.shape)[0]
-            weight = _weights(probes, places, tile.canvas.shape, self.model.network.merge_floor)[0]
-            if len(found) > 1:
-                weight = weight * torch.from_numpy(tile.weight(_FEATHER_PX)).to(device)
-            stitcher.add_region(image, weight, tile.canvas.corner, align_phase=True)
+        for number, tile in enumerate(found):
+            corner, canvas = np.array(tile.canvas.corner), tile.canvas.shape
+            make = partial(self._regions, network, scan, tile.frames[None], corner[None], canvas, mask)
+            made = self.ranks.brought(number, make, _like((1, *canvas)))
+            if made is not None:
+                image, weight = (part[0] for part in made)
+                if len(found) > 1:
+                    weight = weight * torch.from_numpy(tile.weight(_FEATHER_PX)).to(weight.device)
+                stitcher.add_region(image, weight, tile.canvas.corner, align_phase=True)
             yield -(-len(scan) // len(found))
+
+    def _regions(
+        self,
+        network: UnrolledNetwork,
+        scan: Scan,
+        frames: np.ndarray,
+        corners: np.ndarray,
+        canvas: tuple[int, int],
+        mask: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(group, h, w) the object of each group of frames, and its weight.
+
+        Args:
+            network: what makes them.
+            scan: where the frames are.
+            frames: (group, n) their indexes.
+            corners: (group, 2) (y, x) of the first pixel of each group's canvas [px].
+            canvas: (height, width) of all canvases [px].
+            mask: valid detector pixels, where to compute.
+        """
+        loaded = _on(mask.device, scan, frames.ravel())
+        photons, positions, probes = (part.view(*frames.shape, *part.shape[1:]) for part in loaded)
+        places = positions - torch.from_numpy(corners)[:, None].to(mask.device)
+        objects = network.objects(photons, places, probes, mask, canvas)
+        return objects, _weights(probes, places, canvas, self.model.network.merge_floor)
+
+    def _gather(self, stitcher: Stitcher) -> None:
+        """Bring the sums of all processes to the first, in their order."""
+        corner, *own = stitcher.sums()
+        place = torch.tensor([*corner, *own[0].shape])
+        for other in range(1, self.ranks.size):
+            found = self.ranks.brought(other, lambda: (place,), (place,))
+            top, left, *shape = (place if found is None else found[0]).tolist()
+            if 0 not in shape:  # there were fewer frames than processes
+                made = self.ranks.brought(other, lambda: tuple(own), _like(shape))
+                if made is not None:
+                    stitcher.add_sums((top, left), *made)
 
     def _memory(self, device: torch.device) -> float:
         """Bytes that a tile may take."""
         if self.memory_bytes is not None:
             return self.memory_bytes
-        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+        if device.type == "cuda":
+            free: float = torch.cuda.mem_get_info(device)[0]
+        else:
+            free = psutil.virtual_memory().available / self.ranks.local_size
         return min(_MEMORY_SHARE * free, _MEMORY_BYTES)
 
 
@@ -180,6 +255,24 @@ def _on(device: torch.device, scan: Scan, frames: np.ndarray) -> tuple[torch.Ten
     photons = torch.from_numpy(np.where(scan.mask, scan.photons[frames], np.float32(0))).to(device)
     positions = torch.from_numpy(scan.positions_px[frames]).to(device)
     return photons, positions, place_probe(torch.from_numpy(scan.probe).to(device), positions)
+
+
+def _like(shape: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """An object and its weight without memory, to tell what is to come."""
+    return torch.empty(*shape, dtype=torch.complex64, device="meta"), torch.empty(*shape, device="meta")
+
+
+def _packed(weights: dict[str, np.ndarray]) -> bytes:
+    """Weights as bytes to send."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **weights)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _unpacked(data: bytes) -> dict[str, np.ndarray]:
+    """Weights that were sent."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        return dict(archive)
 
 
 def _weights(probes: torch.Tensor, positions_px: torch.Tensor, canvas: tuple[int, int], floor: float) -> torch.Tensor:

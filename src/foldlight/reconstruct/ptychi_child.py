@@ -8,7 +8,10 @@ What is different on pty-chi's side is translated here and nowhere else:
 - its FFT is not normalised, so its probe is ours divided by `sqrt(H W)`;
 - its patch begins at `position + origin - (N - 1) / 2` and ours at `position - N // 2`, so the origin lies half a pixel
   before the point that positions are counted from; it is given, as what pty-chi derives differs for even and odd sizes;
-- its positions are float32, so they are counted from their middle.
+- its positions are float32, so they are counted from their middle;
+- it copies frames that it is given as an array, and again to move their zero frequency to the corner; given as a tensor
+  over the map of a file, with the zero frequency there already, they stay in the file, `4 H W` bytes a frame of pages
+  that the system may take back at any time. Difference map keeps its waves beside them, `8 H W` bytes a frame and mode.
 """
 
 import importlib.util
@@ -59,12 +62,12 @@ def _reconstruct(frames: np.ndarray, scan: dict[str, np.ndarray], settings: Iter
     unit = np.float32(np.sqrt(np.prod(frames.shape[1:])))
     task = PtychographyTask(
         _options(settings, origin=(middle + _MARGIN_PX - 0.5).tolist()),
-        diffraction_data=frames,
+        diffraction_data=torch.from_numpy(frames),
         object_data=np.pad(scan["object"], _MARGIN_PX, mode="edge")[None],
         probe_data=_with_modes(scan["probe"] / unit, settings.probe_modes),
         probe_position_y_px=positions[:, 0],
         probe_position_x_px=positions[:, 1],
-        valid_pixel_mask=scan["mask"],
+        valid_pixel_mask=np.fft.ifftshift(scan["mask"]),
     )
     loss = _iterate(task, settings.epochs or 1)
     inner = slice(_MARGIN_PX, -_MARGIN_PX)
@@ -103,7 +106,7 @@ def _options(settings: IterativeSettings, origin: list[float]) -> Any:
     run.num_epochs = settings.epochs
     run.random_seed = integer_seed(settings.seed, "pty-chi") % 2**32  # numpy's old seeds have 32 bits
     run.default_device = api.Devices.GPU if settings.device == "cuda" else api.Devices.CPU
-    options.data_options.fft_shift = True  # frames have their zero frequency in the middle
+    options.data_options.fft_shift = False  # frames and mask have their zero frequency in the corner
 
     thing = options.object_options
     thing.determine_position_origin_coords_by = api.ObjectPosOriginCoordsMethods.SPECIFIED

@@ -96,6 +96,19 @@ class Stitcher:
         self._total[rows, columns] += values
         self._share[rows, columns] += light
 
+    def sums(self) -> tuple[tuple[int, int], Complex[Tensor, "h w"], Float[Tensor, "h w"]]:
+        """First pixel of what pieces have reached, and there the sums of values and of weights."""
+        top, left, bottom, right = self._touched
+        reached = slice(top, max(top, bottom)), slice(left, max(left, right))
+        return (top, left), self._total[reached], self._share[reached]
+
+    def add_sums(self, corner: tuple[int, int], total: Complex[Tensor, "h w"], share: Float[Tensor, "h w"]) -> None:
+        """Take in the `sums` of another stitcher of the same canvas; their phases are taken as they are."""
+        bottom, right = corner[0] + total.shape[0], corner[1] + total.shape[1]
+        self._reach(*corner, bottom, right)
+        self._total[corner[0] : bottom, corner[1] : right] += total.to(self._total.device)
+        self._share[corner[0] : bottom, corner[1] : right] += share.to(self._share.device)
+
     def object(self) -> np.ndarray:
         """(y, x) complex64 mean so far; 1 (nothing there) where no weight fell."""
         top, left, bottom, right = self._touched

@@ -1,5 +1,6 @@
 """Splitting counts instead of frames: two independent exposures out of one."""
 
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -10,10 +11,10 @@ from foldlight.core.provenance import sha256_arrays
 from foldlight.core.seeds import numbered
 from foldlight.scan import Frames, LazyFrames, Scan
 
-__all__ = ["thin"]
+__all__ = ["HELD_BYTES", "thin"]
 
-_HELD_BYTES = 2**30  # of both exposures: up to here they are dealt once and held, beyond when they are read
-_COUNT_BYTES = 4
+HELD_BYTES = 2**30
+"""Of both exposures: up to here they are dealt once and held, beyond they are dealt when they are read."""
 
 
 def thin(scan: Scan, fraction: float, rng: np.random.Generator) -> tuple[Scan, Scan]:
@@ -34,17 +35,24 @@ def thin(scan: Scan, fraction: float, rng: np.random.Generator) -> tuple[Scan, S
     if not scan.photons.whole:
         raise DataError("thinning: expected counted photons (whole numbers), got scaled values; give the photon scale")
     key = int(rng.integers(2**63 - 1))
-    held = 2 * _COUNT_BYTES * np.prod(scan.photons.shape) <= _HELD_BYTES
+    held = 2 * _counts_type(scan.photons).itemsize * math.prod(scan.photons.shape) <= HELD_BYTES
     kept, rest = (_held if scan.photons.in_memory or held else _lazy)(scan, fraction, key)
     return _exposure(scan, kept, fraction, "kept"), _exposure(scan, rest, 1 - fraction, "held out")
 
 
 def _held(scan: Scan, fraction: float, key: int) -> list[Frames]:
     """Both exposures, dealt now."""
-    sides = np.empty((2, *scan.photons.shape), dtype=np.uint32)
+    sides = np.empty((2, *scan.photons.shape), dtype=_counts_type(scan.photons))
     for block in scan.photons.blocks():
         sides[:, block] = _dealt(scan, fraction, key, np.arange(len(scan))[block])
     return [Frames(counts, whole=True) for counts in sides]
+
+
+def _counts_type(frames: Frames) -> np.dtype:
+    """What counts that are part of these are held as: as they are stored, where they are stored as counts."""
+    stored = frames.stored.dtype
+    as_stored = stored.kind == "u" and not frames.amplitude and frames.scale == 1.0
+    return stored if as_stored and stored.itemsize < 4 else np.dtype(np.uint32)
 
 
 def _lazy(scan: Scan, fraction: float, key: int) -> list[Frames]:

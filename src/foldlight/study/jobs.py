@@ -7,22 +7,24 @@ it prints streams to its log; what went in and came out is known by digest.
 import contextlib
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from foldlight.core.files import read_json, write_json
+from foldlight.core.errors import DataError, FoldlightError
+from foldlight.core.files import owned_name, owner_gone, read_json, write_json
 from foldlight.core.processes import end_tree
 from foldlight.core.provenance import sha256_file
 
-__all__ = ["Input", "Job", "JobResult", "Outcome", "file_facts", "run_job", "run_words"]
+__all__ = ["Input", "Job", "JobResult", "Outcome", "file_facts", "run_job", "run_words", "scratch_folder"]
 
 _POLL_S = 0.1
 _GRACE_S = 3.0  # to remove temporary files after the time limit
@@ -112,7 +114,14 @@ def file_facts(path: Path) -> dict[str, Any]:
 
 
 def run_job(job: Job) -> JobResult:
-    """Run a job to its end. It never raises for what the job does: the outcome says what happened."""
+    """Run a job to its end. It never raises for what the job does, or for a full disk: the outcome says what it was."""
+    try:
+        return _run_job(job)
+    except (FoldlightError, OSError) as error:
+        return JobResult(Outcome(None, error=" ".join(str(error).split())))
+
+
+def _run_job(job: Job) -> JobResult:
     for output in job.outputs.values():
         output.unlink(missing_ok=True)
     inputs = {role: file_facts(given.path) for role, given in job.inputs.items() if given.path.is_file()}
@@ -122,11 +131,11 @@ def run_job(job: Job) -> JobResult:
         job.log_path.parent.mkdir(parents=True, exist_ok=True)
         job.log_path.write_text(f"foldlight: {error}\n", encoding="utf-8")
         return JobResult(Outcome(None, error=error), inputs=inputs)
-    with tempfile.TemporaryDirectory(prefix=_SCRATCH) as name:
-        payload, result = Path(name) / "arguments.json", Path(name) / "result.json"
+    with scratch_folder() as scratch:
+        payload, result = scratch / "arguments.json", scratch / "result.json"
         write_json(payload, dict(job.arguments))
         words = ["call", job.function, str(payload), str(result)]
-        outcome = run_words(words, job.log_path, job.time_limit_s, job.threads, scratch=Path(name))
+        outcome = run_words(words, job.log_path, job.time_limit_s, job.threads, scratch=scratch)
         told = read_json(result) if result.is_file() else {}
     if outcome.status == "failed":
         if "error" in told and not outcome.timed_out and outcome.signal is None:
@@ -140,6 +149,28 @@ def run_job(job: Job) -> JobResult:
         outcome = Outcome(outcome.returncode, outcome.seconds, outcome.peak_rss_mb, error=error)
     outputs = {role: file_facts(path) for role, path in job.outputs.items() if path.is_file()}
     return JobResult(outcome, told.get("result", {}), inputs, outputs)
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for temporary files that is removed in the end; those of owners that were killed are removed before.
+
+    Raises:
+        DataError: it can't be made.
+    """
+    place = Path(tempfile.gettempdir())
+    for left in place.glob(f"{_SCRATCH}*"):
+        if owner_gone(left):
+            shutil.rmtree(left, ignore_errors=True)
+    scratch = place / f"{_SCRATCH}{owned_name()}"
+    try:
+        scratch.mkdir(mode=0o700)
+    except OSError as error:
+        raise DataError(f"{scratch}: expected a writable place for temporary files, got {error.strerror}") from None
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def run_words(
@@ -170,7 +201,7 @@ def run_words(
     command = [sys.executable, "-m", "foldlight.study.child", str(os.getpid()), *words]
     began = time.monotonic()
     log_path.write_bytes(b"")
-    with log_path.open("ab") as log:  # appending, so that children of the job may write to the same log
+    with log_path.open("ab", buffering=0) as log:  # appending, so that children of the job may write to the same log
         process = subprocess.Popen(
             command,
             cwd=cwd,
@@ -199,7 +230,8 @@ def run_words(
         stopped = bool(stop and stop.is_set())
         error = _reason(process.returncode, timed_out, stopped, time_limit_s, log_path)
         if error and (timed_out or stopped or process.returncode < 0):
-            log.write(f"\nfoldlight: {error}\n".encode())
+            with contextlib.suppress(OSError):  # the disk may be full, and the outcome says it too
+                log.write(f"\nfoldlight: {error}\n".encode())
     return Outcome(process.returncode, seconds, memory.total_mb(ended[2].ru_maxrss), timed_out, error)
 
 
@@ -246,7 +278,10 @@ def _reason(returncode: int, timed_out: bool, stopped: bool, time_limit_s: float
     if stopped and returncode:
         return "ended because the run was interrupted"
     if timed_out:
-        return f"expected an end within {time_limit_s:g} s; the job and its children were ended; raise --timeout"
+        return (
+            f"expected an end within {time_limit_s:g} s; the job and its children were ended; raise --timeout or"
+            " time_limit_s"
+        )
     if returncode < 0:
         return f"ended by {signal.Signals(-returncode).name} from outside, or because memory was short"
     if returncode:

@@ -10,7 +10,8 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,7 +53,7 @@ class Manifest:
         """Note a new run: its command line, versions, machine and the facts of its own (design, filters, seeds, flags).
 
         Raises:
-            DataError: the file is there and is not a manifest of this phase.
+            DataError: the file is there and is not a manifest of this phase, or it can't be written.
         """
         now = _now()
 
@@ -75,7 +76,7 @@ class Manifest:
         """Enter a job's record in place of that with the same key; a dry run replaces nothing that was run.
 
         Raises:
-            DataError: a field of the key is missing, or the status is not one of `STATUSES`.
+            DataError: a field of the key is missing, the status is not one of `STATUSES`, or the file can't be written.
         """
         entry = self._ready(job)
         lacking = [name for name in self.key if name not in entry]
@@ -122,14 +123,31 @@ class Manifest:
         return Path(os.path.relpath(path, self.path.parent)).as_posix()
 
     def _update(self, change: Callable[[dict[str, Any]], None]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path.with_name(f".{self.path.name}.lock")):
+        with self._locked():
             document = self.read()
             change(document)
             document["updated"] = _now()
             document.update(_counts(document["jobs"]))
             document.update(self._ready(self.derived(document)))
             write_json(self.path, document)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the manifest for this process alone.
+
+        Raises:
+            DataError: its folder can't be made or written.
+        """
+        lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except OSError as error:
+            raise DataError(f"{self.path}: expected a writable place, got {error.strerror or error}") from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _ready(self, value: Mapping[str, Any]) -> dict[str, Any]:
         return {name: json_ready(each, self.relative) for name, each in value.items()}

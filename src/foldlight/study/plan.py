@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from foldlight.core.errors import DataError, SettingsError
 from foldlight.core.files import read_json
 from foldlight.core.settings import Settings
+from foldlight.study.machine import Resources
 
 __all__ = ["PLAN_FILE", "Filters", "Plan", "Task", "ask_plan", "parse_filters", "profile_file", "read_plan"]
 
@@ -51,8 +52,19 @@ class Task(Settings):
     """Files it leaves, and no other task does."""
     threads: int = Field(default=1, ge=1)
     """CPU threads it keeps busy."""
+    memory_gb: float = Field(default=0.0, ge=0)
+    """Memory it needs [GB]; 0 when nobody said."""
+    gpus: int = Field(default=0, ge=0)
+    """Devices it computes on, which no other task may use meanwhile."""
+    time_limit_s: float | None = Field(default=None, gt=0)
+    """Wall time after which it is ended [s]; none: no limit."""
     weight: float = Field(default=1.0, gt=0)
     """Rough cost, until tasks of its phase were measured."""
+
+    @property
+    def resources(self) -> Resources:
+        """What it takes while it runs."""
+        return Resources(self.threads, self.memory_gb, self.gpus, self.time_limit_s)
 
     @property
     def phase(self) -> str:

@@ -1,32 +1,25 @@
 """What is known on disk about a plan's tasks.
 
-Each has a folder `jobs/<name>` with `job.json`, which says what was asked for, `out.log`, and `status.json`, which says
-what came of it. A task is done when it succeeded, when asking for it today would ask for the same, and when the files
-it read and left are still the same by digest.
+A task is done when it succeeded, when asking for it today would ask for the same, and when the files it read and left
+are still the same by digest.
 """
 
 import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import psutil
-
 from foldlight.core.errors import DataError
-from foldlight.core.files import read_json, write_json
-from foldlight.core.provenance import sha256_file, versions
+from foldlight.core.provenance import versions
 from foldlight.study.plan import Plan, Task
+from foldlight.study.records import Digests, Facts, TaskFolder, relative, running_process
 
-__all__ = ["STATES", "Digests", "TaskFolder", "TaskState", "identities", "key_of", "states"]
+__all__ = ["STATES", "Digests", "TaskFolder", "TaskState", "asked", "identities", "key_of", "state_of", "states"]
 
-STATES = ("done", "skipped", "running", "failed", "blocked", "stale", "interrupted", "missing")
-
-Facts = dict[str, Any]
+STATES = ("done", "skipped", "running", "queued", "failed", "stale", "interrupted", "missing")
 
 
 @dataclass(frozen=True)
@@ -37,161 +30,104 @@ class TaskState:
         state: one of `STATES`.
         reason: why it is not done, in one line.
         seconds: wall time of the run that is on record, 0 when none is.
+        blames: the failed task that it was skipped for; None when it had nothing to do.
     """
 
     state: str
     reason: str | None = None
     seconds: float = 0.0
-
-
-class Digests:
-    """sha256 of files; one whose size and time of change are as they were is not read again."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[Path, int, int], str] = {}
-
-    def facts(self, path: Path) -> Facts:
-        """Digest, size and time of change of a file.
-
-        Raises:
-            DataError: there is no such file.
-        """
-        try:
-            found = path.stat()
-            key = (path, found.st_size, found.st_mtime_ns)
-            if key not in self._known:
-                self._known[key] = sha256_file(path)
-        except OSError as error:
-            raise DataError(f"{path}: expected a file, got {error.strerror}") from None
-        return {"sha256": self._known[key], "bytes": found.st_size, "mtime_ns": found.st_mtime_ns}
-
-    def change(self, path: Path, recorded: Facts) -> str | None:
-        """How a file differs from its record: `is gone`, `has changed` or None."""
-        if not path.is_file():
-            return "is gone"
-        found = path.stat()
-        if found.st_size != recorded["bytes"]:
-            return "has changed"
-        if found.st_mtime_ns == recorded["mtime_ns"]:
-            return None
-        return None if self.facts(path)["sha256"] == recorded["sha256"] else "has changed"
-
-
-@dataclass(frozen=True)
-class TaskFolder:
-    """The records of one task."""
-
-    root: Path
-    name: str
+    blames: str | None = None
 
     @property
-    def path(self) -> Path:
-        """The folder."""
-        return self.root / "jobs" / self.name
+    def settled(self) -> bool:
+        """There is nothing to run."""
+        return self.state == "done" or (self.state == "skipped" and self.blames is None)
 
-    @property
-    def log(self) -> Path:
-        """Where stdout and stderr of the task stream to."""
-        return self.path / "out.log"
 
-    @property
-    def skip_note(self) -> Path:
-        """Where the task may say that there is nothing to do."""
-        return self.path / "skipped.txt"
+def asked(plan: Plan, task: Task, identity: Facts, digests: Digests) -> Facts:
+    """All that is needed to run a task, as its `job.json` has it.
 
-    def begin(self, task: Task, identity: Facts, digests: Digests) -> None:
-        """Record what is asked for, and that this process is about to start it.
+    Raises:
+        DataError: an input is missing.
+    """
+    return {
+        "name": task.name,
+        "title": task.title,
+        "key": key_of(identity),
+        "identity": identity,
+        "module": task.module,
+        "arguments": list(task.arguments),
+        "working_directory": str(plan.working_directory),
+        "root": str(plan.root),
+        "threads": task.threads,
+        "gpus": task.gpus,
+        "memory_gb": task.memory_gb,
+        "time_limit_s": task.time_limit_s,
+        "inputs": TaskFolder(plan.root, task.name).files(task.inputs, digests),
+        "outputs": [relative(path, plan.root) for path in task.outputs],
+        "labels": task.labels,
+        "version": identity["foldlight"],
+    }
 
-        Raises:
-            DataError: an input is missing.
-        """
-        self.write(state="running", **_process(os.getpid()))
-        self.skip_note.unlink(missing_ok=True)
-        write_json(
-            self.path / "job.json",
-            {
-                "name": task.name,
-                "key": key_of(identity),
-                "identity": identity,
-                "labels": task.labels,
-                "threads": task.threads,
-                "inputs": self.files(task.inputs, digests),
-            },
-        )
 
-    def write(self, **status: Any) -> None:
-        """Replace the status."""
-        write_json(self.path / "status.json", status)
+def state_of(folder: TaskFolder, identity: Facts, digests: Digests) -> TaskState:
+    """Where a task stands, asked for as `identity` says."""
+    status = folder.status()
+    if status is None:
+        return TaskState("missing")
+    seconds = float(status.get("seconds") or 0.0)
+    word, error = status.get("state"), status.get("error")
+    if word in {"running", "queued"}:
+        if status.get("host") != platform.node():
+            return TaskState(word, f"on {status.get('host')}" if word == "running" else f"by {status.get('host')}")
+        return TaskState(word) if running_process(status) else TaskState("interrupted", "its runner ended")
+    if word not in {"success", "skipped"}:
+        return TaskState("interrupted" if word == "interrupted" else "failed", error, seconds)
+    change = _change(folder, identity, status, digests)
+    if change:
+        return TaskState("stale", change, seconds)
+    return TaskState("skipped", error, seconds) if word == "skipped" else TaskState("done", None, seconds)
 
-    def running(self, pid: int) -> None:
-        """Record the process that runs the task."""
-        self.write(state="running", **_process(pid))
 
-    def files(self, paths: Iterable[Path], digests: Digests) -> Facts:
-        """Facts of files, by path; those below the root relative to it, so that the folder can be moved."""
-        return {_relative(path, self.root): digests.facts(path) for path in paths}
-
-    def left_running(self) -> psutil.Process | None:
-        """The process on record, if it still runs on this machine."""
-        status = self._read("status.json") or {}
-        return _alive(status) if status.get("state") == "running" else None
-
-    def state(self, identity: Facts, digests: Digests) -> TaskState:
-        """Where the task stands, asked for as `identity` says."""
-        status = self._read("status.json")
-        if status is None:
-            return TaskState("missing")
-        seconds = float(status.get("seconds", 0.0))
-        word, error = status.get("state"), status.get("error")
-        if word == "running":
-            if status.get("host") != platform.node():
-                return TaskState("running", f"on {status.get('host')}")
-            return TaskState("running") if _alive(status) else TaskState("interrupted", "its runner ended")
-        if word not in {"success", "skipped"}:
-            return TaskState("interrupted" if word == "interrupted" else "failed", error, seconds)
-        change = self._change(identity, status, digests)
-        if change:
-            return TaskState("stale", change, seconds)
-        return TaskState("skipped", error, seconds) if word == "skipped" else TaskState("done", None, seconds)
-
-    def _change(self, identity: Facts, status: Facts, digests: Digests) -> str | None:
-        """What is no longer as it was when the task ran, or None."""
-        job = self._read("job.json")
-        if job is None:
-            return "job.json is gone"
-        difference = _difference(job["identity"], identity)
-        if difference:
-            return difference
-        for role, files in (("input", job["inputs"]), ("output", status["outputs"])):
-            for name, recorded in files.items():
-                change = digests.change(self.root / name, recorded)
-                if change:
-                    return f"{role} {name} {change}"
-        return None
-
-    def _read(self, name: str) -> Facts | None:
-        try:
-            found = read_json(self.path / name)
-        except DataError:
-            return None
-        return found if isinstance(found, dict) else None
+def _change(folder: TaskFolder, identity: Facts, status: Facts, digests: Digests) -> str | None:
+    """What is no longer as it was when the task ran, or None."""
+    try:
+        job = folder.job()
+    except DataError:
+        return "job.json is gone, damaged or of an earlier version"
+    difference = _difference(job["identity"], identity)
+    if difference:
+        return difference
+    if status.get("key") != job["key"]:
+        return "what is on record came of another job"
+    for role in ("input", "output"):
+        for name, recorded in status[f"{role}s"].items():
+            change = digests.change(folder.root / name, recorded)
+            if change:
+                return f"{role} {name} {change}"
+    return None
 
 
 def states(plan: Plan, digests: Digests | None = None) -> dict[str, TaskState]:
-    """Where every task of a plan stands; what waits for a failed one is blocked, for a skipped one skipped."""
+    """Where every task of a plan stands; what needs one that failed, or that had nothing to do, is skipped."""
     known, seen = digests or Digests(), identities(plan)
     found: dict[str, TaskState] = {}
     for task in plan.tasks:
-        state = TaskFolder(plan.root, task.name).state(seen[task.name], known)
-        lost = [(need, word) for word in _FATE for need in task.needs if found[need].state == word]
-        if lost and state.state in {"missing", "stale", "interrupted"}:
-            need, word = lost[0]
-            state = TaskState("skipped" if word == "skipped" else "blocked", f"needs {need}, which {_FATE[word]}")
+        state = state_of(TaskFolder(plan.root, task.name), seen[task.name], known)
+        if state.state in {"missing", "stale", "interrupted"}:
+            state = _fate(task, found) or state
         found[task.name] = state
     return found
 
 
-_FATE = {"failed": "failed", "blocked": "is blocked", "skipped": "was skipped"}  # of what is needed, the worst first
+def _fate(task: Task, found: Mapping[str, TaskState]) -> TaskState | None:
+    """What follows for a task from those it needs; a failure weighs more than nothing to do."""
+    needed = {need: found[need] for need in task.needs}
+    for need, state in needed.items():
+        if blamed := need if state.state == "failed" else state.blames:
+            return TaskState("skipped", f"needs {blamed}, which failed", blames=blamed)
+    idle = next((need for need, state in needed.items() if state.state == "skipped"), None)
+    return TaskState("skipped", f"needs {idle}, which was skipped") if idle else None
 
 
 def identities(plan: Plan) -> dict[str, Facts]:
@@ -204,8 +140,8 @@ def identities(plan: Plan) -> dict[str, Facts]:
             "arguments": [_portable(word, plan) for word in task.arguments],
             "settings": json.loads(json.dumps(task.settings)),
             "foldlight": version,
-            "inputs": [_relative(path, plan.root) for path in task.inputs],
-            "outputs": [_relative(path, plan.root) for path in task.outputs],
+            "inputs": [relative(path, plan.root) for path in task.inputs],
+            "outputs": [relative(path, plan.root) for path in task.outputs],
             "needs": {need: key_of(found[need]) for need in task.needs},
         }
     return found
@@ -241,25 +177,3 @@ def _portable(word: str, plan: Plan) -> str:
         if word == str(folder) or word.startswith(f"{folder}{os.sep}"):
             return f"{name}{word[len(str(folder)) :]}"
     return word
-
-
-def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
-
-
-def _process(pid: int) -> Facts:
-    """What tells a process from a later one with the same number."""
-    created = None
-    with suppress(psutil.NoSuchProcess):
-        created = psutil.Process(pid).create_time()
-    return {"pid": pid, "created": created, "host": platform.node()}
-
-
-def _alive(status: Mapping[str, Any]) -> psutil.Process | None:
-    if status.get("host") != platform.node():
-        return None
-    with suppress(psutil.NoSuchProcess, KeyError, TypeError):
-        process = psutil.Process(status["pid"])
-        same = abs(process.create_time() - status["created"]) < 1.0
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    return None

@@ -18,7 +18,7 @@ from foldlight.sampling.thinning import thin
 from foldlight.scan import Scan
 from foldlight.train.settings import TrainingSettings
 
-__all__ = ["Batch", "GroupedFrames", "held_out_photons", "prepared", "true_object"]
+__all__ = ["Batch", "GroupedFrames", "held_out_photons", "prepared", "room_for_frames", "true_object"]
 
 
 Item = TypeVar("Item")
@@ -49,6 +49,14 @@ class Batch:
     scored: Tensor | None = None
     scored_probe: Tensor | None = None
     truth: Tensor | None = None
+
+    def part(self, groups: slice) -> "Batch":
+        """Some of the groups, on the canvas of all."""
+        scored = None if self.scored is None else self.scored[groups]
+        truth = None if self.truth is None else self.truth[groups]
+        return replace(
+            self, photons=self.photons[groups], positions_px=self.positions_px[groups], scored=scored, truth=truth
+        )
 
 
 @dataclass(frozen=True)
@@ -113,11 +121,15 @@ class GroupedFrames:
         return max(1, min(len(self.groups), len(self.frames) // self.groups.shape[1]))
 
     def epoch(
-        self, groups_per_batch: int, rng: np.random.Generator | None = None, loader_workers: int = 0
+        self,
+        groups_per_batch: int,
+        rng: np.random.Generator | None = None,
+        loader_workers: int = 0,
+        only: slice = slice(None),
     ) -> Iterator[Batch]:
         """Batches that use each frame about once, shuffled, or in stored order without `rng`.
 
-        Batches and their order are the same for any number of background loaders.
+        Batches and their order are the same for any number of background loaders, and whichever `only` are made.
         """
         groups = self.groups
         if self.redrawn and rng is not None:
@@ -129,7 +141,7 @@ class GroupedFrames:
         starts = range(0, len(order), groups_per_batch)
         parts = [groups[order[start : start + groups_per_batch]] for start in starts]
         seeds = rng.integers(2**63, size=len(parts)).tolist() if rng is not None and self.split else [None] * len(parts)
-        return prepared(self._batch, zip(parts, seeds, strict=True), loader_workers)
+        return prepared(self._batch, zip(parts[only], seeds[only], strict=True), loader_workers)
 
     def with_photons(self, scan: Scan) -> "GroupedFrames":
         """The same groups of the same frames, with another exposure's photons and probe."""
@@ -142,10 +154,10 @@ class GroupedFrames:
 
         Args:
             device: the one that trains.
-            memory_bytes: what the frames may take: half of what is free on a GPU, or nothing elsewhere, when None.
+            memory_bytes: what the frames may take; see `room_for_frames` when None.
         """
         if memory_bytes is None:
-            memory_bytes = 0.5 * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0.0
+            memory_bytes = room_for_frames(device)
         shape = self.scan.photons.shape
         if 4 * math.prod(shape) > memory_bytes:
             return self
@@ -185,6 +197,11 @@ class GroupedFrames:
             probe, scored_probe = probe * _SEEN_SHARE**0.5, probe * (1 - _SEEN_SHARE) ** 0.5
         places = torch.from_numpy(positions - corner)
         return Batch(photons, places, probe, canvas, scored, scored_probe, truth)
+
+
+def room_for_frames(device: torch.device) -> float:
+    """What the frames of a scan may take on a device: half of what is free on a GPU, or nothing elsewhere [byte]."""
+    return 0.5 * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0.0
 
 
 def held_out_photons(scan: Scan, frames: np.ndarray, settings: TrainingSettings) -> tuple[GroupedFrames, GroupedFrames]:

@@ -4,8 +4,10 @@ Everything random is keyed by the seed and by what it is for (weights, groups, t
 is a function of the step, so a checkpoint holds weights and optimiser state and nothing else can differ.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,10 @@ import torch
 from torch import nn
 
 from foldlight.bundle import Model
-from foldlight.core.errors import SettingsError, TrainingError
-from foldlight.core.files import replacing, write_json, write_text
+from foldlight.core.errors import DataError, SettingsError, TrainingError
+from foldlight.core.files import write_json, write_text
 from foldlight.core.progress import progress_bar
-from foldlight.core.provenance import environment, sha256_arrays
+from foldlight.core.provenance import environment, sha256_arrays, versions
 from foldlight.core.seeds import generator
 from foldlight.networks.generators import PatchNetwork
 from foldlight.networks.settings import NetworkSettings
@@ -29,10 +31,11 @@ from foldlight.optics.spectrum import ErrorSpectrum
 from foldlight.sampling.overlap import probe_diameters_px
 from foldlight.sampling.split import spatial_split
 from foldlight.scan import Scan
-from foldlight.train.data import Batch, GroupedFrames, held_out_photons, true_object
+from foldlight.train.data import Batch, GroupedFrames, held_out_photons, room_for_frames, true_object
 from foldlight.train.device import usable_device
-from foldlight.train.loop import as_csv, learning_rate, read_checkpoint, started
-from foldlight.train.objective import LOSSES, object_loss, photon_loss
+from foldlight.train.distributed import ALONE, Ranks
+from foldlight.train.loop import as_csv, learning_rate, read_checkpoint, started, write_checkpoint
+from foldlight.train.objective import LOSSES, object_loss, object_weight, photon_loss, photon_weight
 from foldlight.train.settings import TrainingSettings
 
 __all__ = ["Training", "adapt", "fit"]
@@ -68,13 +71,14 @@ def fit(
     network: NetworkSettings,
     settings: TrainingSettings,
     folder: Path,
-    resume: bool = False,
+    resume: bool | None = False,
     progress: bool = True,
     *,
     start: Model | None = None,
     keep_collapsed: bool = False,
     loader_workers: int = 0,
     report: Callable[[str], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Training:
     """Train a network on the frames of one scan; its object is not looked at, unless it is the one to learn from.
 
@@ -89,38 +93,47 @@ def fit(
         network: what to build.
         settings: how to train it.
         folder: where log and checkpoint go.
-        resume: go on from the folder's checkpoint, to the same weights as an undisturbed run.
+        resume: go on from the folder's checkpoint, to the same weights as an undisturbed run; None: only where it is
+            one of this run, made by the same versions on as many threads, and from the beginning otherwise.
         progress: show a bar.
         start: a model whose weights to begin with, of the same network; weights are drawn when None.
         keep_collapsed: return a network that ended no better than a flat object, marked as `collapsed`, as a result.
         loader_workers: background threads that prepare batches; any number gives the same weights.
         report: gets one line an epoch, for a log that is read while training runs.
+        ranks: the processes that share the work, each of which calls this with the same scan; the result is that of
+            one, within rounding. The first writes the files, and resumes also what another number has begun.
 
     Raises:
         DataError: supervision by an object that the scan does not know.
         SettingsError: the checkpoint belongs to other settings or data; too few frames for groups or the split; the
-            start is another network.
+            start is another network; a step has fewer groups than there are processes.
         TrainingError: the loss is no number, or, unless `keep_collapsed`, training ended no better than a flat object.
     """
     if loader_workers < 0:
         raise SettingsError(f"loader_workers = {loader_workers}: expected 0 or more")
-    loop = _Loop.start(scan, network, settings, loader_workers, start)
-    if resume:
+    loop = _Loop.start(scan, network, settings, loader_workers, start, ranks)
+    if resume or (resume is None and loop.made(folder / "checkpoint.pt")):
         loop.load(folder / "checkpoint.pt")
-    with progress_bar("training", settings.epochs, progress) as advance:
+        if ranks.first:
+            write_text(folder / "history.csv", as_csv(loop.history))  # no epoch may be left to write it
+        if report is not None:
+            report(f"goes on after epoch {loop.epoch}")
+    with progress_bar("training", settings.epochs, progress and ranks.first) as advance:
         advance(loop.epoch)
         while loop.epoch < settings.epochs and loop.epoch - loop.best_epoch < settings.patience:
             row = loop.run_epoch(lambda done: advance(loop.epoch + done))
             advance(loop.epoch, f"loss {row['train_loss']:.3f}, held out {row['validation_loss']:.3f}")
-            write_text(folder / "history.csv", as_csv(loop.history))
-            loop.save(folder / "checkpoint.pt")
+            if ranks.first:
+                write_text(folder / "history.csv", as_csv(loop.history))
+                loop.save(folder / "checkpoint.pt")
             if report is not None:
                 report(_line(loop.history, settings.epochs))
     training = loop.finish(keep_collapsed)
-    write_json(
-        folder / "training.json",
-        {**training.model.training, "seconds": training.seconds, "environment": environment()},
-    )
+    if ranks.first:
+        write_json(
+            folder / "training.json",
+            {**training.model.training, "seconds": training.seconds, "environment": environment()},
+        )
     return training
 
 
@@ -167,8 +180,10 @@ class _Loop:
     seen: GroupedFrames
     held: GroupedFrames
     network: PatchNetwork | UnrolledNetwork
+    learning: Callable[..., torch.Tensor]
     optimiser: torch.optim.Adam
     mask: torch.Tensor
+    ranks: Ranks = ALONE
     loader_workers: int = 0
     epoch: int = 0
     best_epoch: int = 0
@@ -187,24 +202,30 @@ class _Loop:
         settings: TrainingSettings,
         loader_workers: int,
         start: Model | None = None,
+        ranks: Ranks = ALONE,
     ) -> "_Loop":
         settings = settings.filled(started=start is not None)
+        key = _key(scan, network_settings, settings, start)
+        ranks.agree(json.dumps(key, sort_keys=True), "training")
         train, seen, held = _validated(scan, settings)
-        device = usable_device(settings.device)
+        device = usable_device(ranks.device(settings.device))
         network = started(start, network_settings, scan.window, settings.seed, device)
         loop = cls(
             scan=scan,
             network_settings=network_settings,
             settings=settings,
-            key=_key(scan, network_settings, settings, start),
-            train=train.kept_on(device),
+            key=key,
+            train=train.kept_on(device, ranks.least(room_for_frames(device))),
             seen=seen,
             held=held,
             network=network,
+            learning=ranks.learning(network),
             optimiser=torch.optim.Adam(network.parameters()),
             mask=torch.from_numpy(scan.mask).to(device),
+            ranks=ranks,
             loader_workers=loader_workers,
         )
+        loop.check_ranks()
         if start is not None:  # what it can do untrained is the mark to beat
             loop.start_loss, loop.best_weights = loop.evaluate(), loop.weights()
             loop.best_loss = loop.start_loss
@@ -216,13 +237,14 @@ class _Loop:
         began = time.perf_counter()
         order = generator(self.settings.seed, "order", self.epoch)
         steps = self.steps_per_epoch
+        self.ranks.aligned(self.network)
         self.network.train()
         losses = []
         for step, batch in enumerate(self.train.epoch(self.groups_per_batch, order, self.loader_workers)):
             self.set_learning_rate(self.epoch * steps + step, self.settings.epochs * steps)
             losses.append(self.learn(batch))
             advance((step + 1) / steps)
-        train_loss = float(torch.stack(losses).mean())
+        train_loss = float(self.ranks.summed(torch.stack(losses)).mean())
         validation_loss = self.evaluate()
         if not np.isfinite(train_loss + validation_loss):
             raise TrainingError(
@@ -252,6 +274,16 @@ class _Loop:
     def steps_per_epoch(self) -> int:
         return -(-self.train.groups_per_epoch // self.groups_per_batch)
 
+    def check_ranks(self) -> None:
+        """No process may be idle throughout."""
+        groups, size = min(self.groups_per_batch, self.train.groups_per_epoch), self.settings.group_size
+        if groups < self.ranks.size:
+            raise SettingsError(
+                f"training: expected a group of {size} frames or more in each step for each of {self.ranks.size}"
+                f" processes, got {groups}; set --batch-frames {size * self.ranks.size} (other steps, other weights) or"
+                " use fewer processes"
+            )
+
     def set_learning_rate(self, step: int, total: int) -> None:
         rate = learning_rate(self.settings.learning_rate or 0.0, step, total)
         for group in self.optimiser.param_groups:
@@ -262,13 +294,35 @@ class _Loop:
         return {name: value.detach().clone() for name, value in self.network.state_dict().items()}
 
     def learn(self, batch: Batch) -> torch.Tensor:
-        """One step of training; its loss."""
+        """One step of training; its loss, or this process's term of it."""
+        weight = None
+        if not self.ranks.alone:
+            batch, weight = self.shared(batch)
         loss = self.loss(batch) if batch.truth is None else self.supervised_loss(batch, batch.truth)
+        if weight is not None:
+            loss = weight * loss
         self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss * self.ranks.size).backward()  # type: ignore[no-untyped-call]  # DDP takes the mean
         nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
         self.optimiser.step()
         return loss.detach()
+
+    def shared(self, batch: Batch) -> tuple[Batch, torch.Tensor]:
+        """This process's groups, and the weight of their loss in that of the whole batch.
+
+        A loss is a sum over groups divided by another one, of photons say: weights are in proportion to the latter. A
+        process without groups looks at the first one with weight 0, since all take part in every step.
+        """
+        share = self.ranks.share(len(batch.photons))
+        mine = batch.part(share if share.start < share.stop else slice(0, 1))
+        if mine.truth is None:
+            explained = mine.photons if mine.scored is None else mine.scored
+            weight = photon_weight(explained, self.mask.to(explained.device))
+        else:
+            probes = place_probe(mine.probe, mine.positions_px)
+            weight = object_weight(mine.positions_px, probes, self.network_settings.merge_floor, mine.canvas).sum()
+        weight = (weight.double() * (share.start < share.stop)).to(self.mask.device)
+        return mine, (weight / self.ranks.summed(weight)).float()
 
     def loss(self, batch: Batch, target: Batch | None = None) -> torch.Tensor:
         """Misfit of what the network makes of a batch with the photons to be explained, or with a target's."""
@@ -293,27 +347,31 @@ class _Loop:
         device = self.mask.device
         positions, photons = batch.positions_px.to(device), batch.photons.to(device)
         probes = place_probe(batch.probe.to(device), positions)
-        return self.network.objects(photons, positions, probes, self.mask, batch.canvas), positions, probes
+        made = self.learning if torch.is_grad_enabled() else self.network.objects
+        return made(photons, positions, probes, self.mask, batch.canvas), positions, probes
 
     def evaluate(self) -> float:
         """Loss on held-out photons of the validation frames, each frame about once."""
         self.network.eval()
         seen_and_held = (
-            side.epoch(self.groups_per_batch, None, self.loader_workers) for side in (self.seen, self.held)
+            side.epoch(self.groups_per_batch, None, self.loader_workers, self.ranks.turns)
+            for side in (self.seen, self.held)
         )
         batches = zip(*seen_and_held, strict=True)
         with torch.inference_mode():
-            return _mean((float(self.loss(seen, held)), len(held.photons)) for seen, held in batches)
+            losses = [(float(self.loss(seen, held)), float(len(held.photons))) for seen, held in batches]
+        return _mean(self.ranks.in_turns(losses))
 
     def flat_loss(self) -> float:
         """The same of the best flat object."""
         flat = torch.full(self.scan.window, flat_amplitude(self.scan), dtype=torch.complex64)
         expected = expected_photons(torch.from_numpy(self.held.scan.probe), flat)
         loss, mask = LOSSES[self.settings.loss], self.mask.cpu()
-        return _mean(
-            (float(loss(expected.expand(batch.photons.shape), batch.photons, mask)), len(batch.photons))
-            for batch in self.held.epoch(self.groups_per_batch)
-        )
+        losses = [
+            (float(loss(expected.expand(batch.photons.shape), batch.photons, mask)), float(len(batch.photons)))
+            for batch in self.held.epoch(self.groups_per_batch, only=self.ranks.turns)
+        ]
+        return _mean(self.ranks.in_turns(losses))
 
     def finish(self, keep_collapsed: bool) -> Training:
         flat = self.flat_loss()
@@ -343,6 +401,7 @@ class _Loop:
                 "n_groups": len(self.train.groups),
                 "validation": "frames" if self.train.scan is self.scan else "photons",
                 "threads": torch.get_num_threads(),
+                **({} if self.ranks.alone else {"processes": self.ranks.size}),
             },
             errors=self.errors,
         )
@@ -359,16 +418,28 @@ class _Loop:
             "seconds": self.seconds,
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "made_by": _made_by(),
         }
-        with replacing(path) as temporary:
-            torch.save(state, temporary)
+        write_checkpoint(path, state)
+
+    def made(self, path: Path) -> bool:
+        """Whether a checkpoint is one of this run, so that going on from it gives the bits of an undisturbed one."""
+        found = False
+        with suppress(DataError, SettingsError):
+            found = read_checkpoint(path, self.key, self.mask.device, self.ranks).get("made_by") == _made_by()
+        return bool(self.ranks.least(float(found)))
 
     def load(self, path: Path) -> None:
-        state = read_checkpoint(path, self.key, self.mask.device)
+        state = read_checkpoint(path, self.key, self.mask.device, self.ranks)
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         for name in ("epoch", "best_epoch", "best_loss", "best_weights", "history", "seconds"):
             setattr(self, name, state[name])
+
+
+def _made_by() -> dict[str, Any]:
+    """What else than its key decides the bits of a run."""
+    return {**versions(), "threads": torch.get_num_threads()}
 
 
 def _key(
@@ -434,7 +505,7 @@ def _frames_held_back(scan: Scan, settings: TrainingSettings) -> tuple[np.ndarra
     return None if settings.validation == "auto" and too_dear else sides
 
 
-def _mean(weighted: Iterable[tuple[float, int]]) -> float:
+def _mean(weighted: Iterable[tuple[float, float]]) -> float:
     values, weights = zip(*weighted, strict=True)
     return float(np.average(values, weights=weights))
 

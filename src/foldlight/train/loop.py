@@ -10,12 +10,14 @@ import torch
 
 from foldlight.bundle import Model
 from foldlight.core.errors import DataError, SettingsError
+from foldlight.core.files import replacing
 from foldlight.core.seeds import integer_seed
 from foldlight.networks.generators import PatchNetwork, build
 from foldlight.networks.settings import NetworkSettings
 from foldlight.networks.unrolled import UnrolledNetwork
+from foldlight.train.distributed import ALONE, Ranks
 
-__all__ = ["as_csv", "learning_rate", "read_checkpoint", "started"]
+__all__ = ["as_csv", "learning_rate", "read_checkpoint", "started", "write_checkpoint"]
 
 _WARMUP_STEPS = 30
 
@@ -53,26 +55,43 @@ def as_csv(rows: list[dict[str, float]]) -> str:
     return buffer.getvalue()
 
 
-def read_checkpoint(path: Path, key: dict[str, Any], device: torch.device) -> dict[str, Any]:
+def read_checkpoint(path: Path, key: dict[str, Any], device: torch.device, ranks: Ranks = ALONE) -> dict[str, Any]:
     """The state that a run has saved, if it is the same run.
 
     Args:
         path: of the checkpoint.
         key: what decides the bits of the run that goes on.
         device: where its tensors are needed.
+        ranks: who needs it; only the first process reads the file.
 
     Raises:
         DataError: there is no checkpoint, or it can't be read.
         SettingsError: it belongs to another run.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(ranks.told(path.read_bytes)), map_location=device, weights_only=True
+        )
     except FileNotFoundError:
         raise DataError(f"{path}: expected a checkpoint to resume from, found none; train without --resume") from None
     except Exception as error:
         raise DataError(f"{path}: expected a checkpoint: {type(error).__name__}; train without --resume") from None
+    if not isinstance(state, dict) or "key" not in state:
+        raise DataError(f"{path}: expected a checkpoint, got another file of torch; train without --resume")
     if state["key"] != key:
         names = sorted(state["key"].keys() | key.keys())
         differing = [name for name in names if state["key"].get(name) != key.get(name)]
         raise SettingsError(f"{path}: expected a checkpoint of the same run, got other {', '.join(differing)}")
     return state
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write what `read_checkpoint` reads, in one step.
+
+    Raises:
+        DataError: the folder can't be written.
+    """
+    buffer = io.BytesIO()  # torch's own writer does not say what was wrong with the disk
+    torch.save(state, buffer)
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())

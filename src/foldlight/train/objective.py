@@ -1,5 +1,6 @@
 """From the objects of some groups to one number: do the neighbours agree, and do they explain the photons?"""
 
+import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
@@ -7,8 +8,9 @@ from foldlight.optics.forward import expected_photons, trust
 from foldlight.optics.likelihood import amplitude_error, poisson_nll
 from foldlight.optics.patches import gather, scatter
 
-__all__ = ["LOSSES", "object_loss", "photon_loss", "region_error"]
+__all__ = ["LOSSES", "object_loss", "object_weight", "photon_loss", "photon_weight", "region_error"]
 
+_DARK = 1e-6  # photons a pixel: what none has counted still weighs so much, as in the losses
 _HALF_LIT = 0.3  # of the brightest pixel's light: there an error weighs half
 
 LOSSES = {"poisson": poisson_nll, "amplitude": amplitude_error}
@@ -49,9 +51,27 @@ def object_loss(
 
     The dark rim of a region teaches nothing. No gauge is removed: the truth anchors each group's constant phase.
     """
-    canvas = (truth.shape[-2], truth.shape[-1])
-    weight = scatter(trust(probes, floor), positions_px, canvas)
+    weight = object_weight(positions_px, probes, floor, (truth.shape[-2], truth.shape[-1]))
     return (weight * (objects - truth).abs()).sum() / weight.sum()
+
+
+def object_weight(
+    positions_px: Float[Tensor, "group n 2"],
+    probes: Complex[Tensor, "group n mode y x"],
+    floor: float,
+    canvas: tuple[int, int],
+) -> Float[Tensor, "group h w"]:
+    """How much each pixel counts in `object_loss`; the sum is what that is divided by."""
+    return scatter(trust(probes, floor), positions_px, canvas)
+
+
+def photon_weight(photons: Float[Tensor, "group n y x"], mask: Bool[Tensor, "y x"]) -> Float[Tensor, ""]:
+    """What `photon_loss` is divided by, but for a factor: the photons on valid pixels.
+
+    The loss of some groups is the mean of those of its parts, weighted so.
+    """
+    counted = photons[..., mask]
+    return counted.sum(dtype=torch.float64).clamp(min=_DARK * counted.numel())
 
 
 def region_error(

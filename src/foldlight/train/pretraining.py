@@ -5,9 +5,11 @@ of the step, and weights start from the seed, so the same settings on one thread
 undisturbed or resumed.
 """
 
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 
 from foldlight.bundle import Model
 from foldlight.core.errors import SettingsError, TrainingError
-from foldlight.core.files import replacing, write_json, write_text
+from foldlight.core.files import write_json, write_text
 from foldlight.core.progress import progress_bar
 from foldlight.core.provenance import environment
 from foldlight.core.seeds import generator, integer_seed
@@ -31,7 +33,8 @@ from foldlight.scan import Scan
 from foldlight.simulate.variety import draw_scan
 from foldlight.train.data import prepared, true_object
 from foldlight.train.device import usable_device
-from foldlight.train.loop import as_csv, learning_rate, read_checkpoint, started
+from foldlight.train.distributed import ALONE, Ranks
+from foldlight.train.loop import as_csv, learning_rate, read_checkpoint, started, write_checkpoint
 from foldlight.train.objective import region_error
 from foldlight.train.settings import PretrainingSettings
 
@@ -90,12 +93,11 @@ class Regions:
         """Photons through each object pixel, with the probes as given."""
         return scatter(illumination(self.probes), self.positions_px, self._canvas)
 
-    def objects(self, network: nn.Module) -> Complex[Tensor, "group h w"]:
+    def objects(self, network: Callable[..., Tensor]) -> Complex[Tensor, "group h w"]:
         """What the network makes of each scan."""
-        found: Tensor = network(self.photons, self.positions_px, self.probes, self.mask, self._canvas)
-        return found
+        return network(self.photons, self.positions_px, self.probes, self.mask, self._canvas)
 
-    def errors(self, network: nn.Module) -> Float[Tensor, " group"]:
+    def errors(self, network: Callable[..., Tensor]) -> Float[Tensor, " group"]:
         """Relative squared error of what the network makes of each scan."""
         return region_error(self.objects(network), self.truth, self.light)
 
@@ -113,6 +115,7 @@ def pretrain(
     *,
     start: Model | None = None,
     report: Callable[[str], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Model:
     """Train a network on simulated scans, for scans it has never seen.
 
@@ -126,17 +129,19 @@ def pretrain(
         progress: show a bar.
         start: a model whose weights to begin with, to narrow it to other scans; weights are drawn when None.
         report: gets a line now and then.
+        ranks: the processes that share the scans of each step; the result is that of one, within rounding. The first
+            writes the files.
 
     Raises:
-        SettingsError: the network is not an unrolled one, the start is another, or the checkpoint belongs to other
-            settings.
+        SettingsError: the network is not an unrolled one, the start is another, the checkpoint belongs to other
+            settings, or a step has fewer scans than there are processes.
         DataError: there is no checkpoint to resume from.
         TrainingError: the loss is no number.
     """
-    run = _Run.start(network, settings, start)
+    run = _Run.start(network, settings, start, ranks)
     if resume:
         run.load(folder / "checkpoint.pt")
-    with progress_bar("pretraining", settings.steps, progress) as advance:
+    with progress_bar("pretraining", settings.steps, progress and ranks.first) as advance:
         advance(run.step)
         batches = prepared(run.batch, range(run.step, settings.steps), workers=_AHEAD)
         for batch in batches:
@@ -145,13 +150,15 @@ def pretrain(
             if run.step % _LOGGED_EVERY == 0 or run.step == settings.steps:
                 row = run.log()
                 advance(run.step, f"error {np.exp(row['loss']):.4f}")
-                write_text(folder / "history.csv", as_csv(run.history))
+                if ranks.first:
+                    write_text(folder / "history.csv", as_csv(run.history))
                 if report is not None:
                     report(f"step {run.step}/{settings.steps}  error {np.exp(row['loss']):.4f}  {run.seconds:.0f} s")
             if run.step % _KEPT_EVERY == 0 or run.step == settings.steps:
                 run.save(folder / "checkpoint.pt")
     model = run.model()
-    write_json(folder / "training.json", {**model.training, "seconds": run.seconds, "environment": environment()})
+    if ranks.first:
+        write_json(folder / "training.json", {**model.training, "seconds": run.seconds, "environment": environment()})
     return model
 
 
@@ -162,6 +169,7 @@ class _Run:
     network_settings: NetworkSettings
     settings: PretrainingSettings
     network: nn.Module
+    learning: Callable[..., Tensor]
     optimiser: torch.optim.Adam
     device: torch.device
     step: int
@@ -171,18 +179,29 @@ class _Run:
     began: float
     usual: Tensor
     begun_with: str | None = None
+    ranks: Ranks = ALONE
 
     @classmethod
-    def start(cls, network: NetworkSettings, settings: PretrainingSettings, start: Model | None = None) -> "_Run":
+    def start(
+        cls, network: NetworkSettings, settings: PretrainingSettings, start: Model | None = None, ranks: Ranks = ALONE
+    ) -> "_Run":
         if network.kind != "unrolled":
             raise SettingsError(f"kind = {network.kind}: expected unrolled; other networks are trained on one scan")
-        device = usable_device(settings.device)
+        if settings.scans < ranks.size:
+            raise SettingsError(
+                f"pretraining: expected a scan or more in each step for each of {ranks.size} processes, got"
+                f" {settings.scans}; set --scans {ranks.size} or use fewer processes"
+            )
+        device = usable_device(ranks.device(settings.device))
         module = started(start, network, (settings.data.window,) * 2, settings.seed, device)
         optimiser = torch.optim.Adam(module.parameters(), lr=settings.learning_rate)
         begun = None if start is None else start.digest()
         now = time.perf_counter()
         usual = torch.zeros((), dtype=torch.float64, device=device)
-        return cls(network, settings, module.train(), optimiser, device, 0, [], [], 0.0, now, usual, begun)
+        learning = module.train() if ranks.alone else ranks.learning(module.train())
+        run = cls(network, settings, module, learning, optimiser, device, 0, [], [], 0.0, now, usual, begun, ranks)
+        ranks.agree(json.dumps(run.key, sort_keys=True), "pretraining")
+        return run
 
     @property
     def key(self) -> dict[str, Any]:
@@ -190,17 +209,27 @@ class _Run:
         return {"network": self.network_settings.plain(), "settings": self.settings.plain(), **start}
 
     def batch(self, step: int) -> Regions:
-        """The scans of a step."""
-        return Regions.of(list(_scans(self.settings, step)))
+        """This process's scans of a step."""
+        scans = _scans(self.settings, step)
+        mine = scans[self.ranks.share(len(scans))] or scans[:1]  # all take part in every step, see `weight`
+        return Regions.of([draw() for draw in mine])
+
+    def weight(self, step: int) -> float:
+        """Part of a step's scans that are this process's."""
+        number = len(_scans(self.settings, step))
+        share = self.ranks.share(number)
+        return (share.stop - share.start) / number
 
     def learn(self, batch: Regions) -> None:
         """One step: every scan's relative error weighs alike in its logarithm, whatever its photons allow."""
         rate = learning_rate(self.settings.learning_rate, self.step, self.settings.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        loss = 0.5 * (batch.to(self.device).errors(self.network) + _LEAST).log().mean()
+        if self.step % _KEPT_EVERY == 0:
+            self.ranks.aligned(self.network)
+        loss = 0.5 * self.weight(self.step) * (batch.to(self.device).errors(self.learning) + _LEAST).log().mean()
         self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss * self.ranks.size).backward()  # type: ignore[no-untyped-call]  # DDP takes the mean
         self.clip()
         self.optimiser.step()
         self.losses.append(loss.detach())
@@ -224,7 +253,7 @@ class _Run:
         """A row of the history: the mean loss since the last."""
         now = time.perf_counter()
         self.seconds, self.began = self.seconds + now - self.began, now
-        loss = float(torch.stack(self.losses).mean())
+        loss = float(self.ranks.summed(torch.stack(self.losses)).mean())
         if not np.isfinite(loss):
             raise TrainingError(
                 f"pretraining: expected a finite loss, got {loss} near step {self.step}; lower --learning-rate"
@@ -255,25 +284,29 @@ class _Run:
         )
 
     def save(self, path: Path) -> None:
+        losses = self.ranks.summed(torch.stack(self.losses)) if self.losses else self.losses
+        if not self.ranks.first:
+            return
         state = {
             "key": self.key,
             "step": self.step,
             "history": self.history,
-            "losses": self.losses,
+            "losses": list(losses),
             "seconds": self.seconds,
             "usual": float(self.usual),
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
-        with replacing(path) as temporary:
-            torch.save(state, temporary)
+        write_checkpoint(path, state)
 
     def load(self, path: Path) -> None:
-        state = read_checkpoint(path, self.key, self.device)
+        state = read_checkpoint(path, self.key, self.device, self.ranks)
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         for name in ("step", "history", "losses", "seconds"):
             setattr(self, name, state[name])
+        if not self.ranks.first:  # the first one's hold the parts of all
+            self.losses = [torch.zeros_like(loss) for loss in self.losses]
         self.usual.fill_(state["usual"])
 
 
@@ -282,8 +315,8 @@ def _seen_object(scan: Scan) -> np.ndarray:
     return true_object(scan) / np.float32(np.sqrt(1 + scan.origin.get("probe_power_error", 0.0)))
 
 
-def _scans(settings: PretrainingSettings, step: int) -> Iterator[Scan]:
-    """The scans of a step: large regions as a rule; at times few frames, single ones, or wide windows."""
+def _scans(settings: PretrainingSettings, step: int) -> list[Callable[[], Scan]]:
+    """What draws each scan of a step: large regions as a rule; at times few frames, single ones, or wide windows."""
     data, scans, frames, margin = settings.data, settings.scans, settings.frames, settings.canvas_px
     margin -= data.window
     chance = generator(settings.seed, "kind of a step", step).random()
@@ -298,7 +331,7 @@ def _scans(settings: PretrainingSettings, step: int) -> Iterator[Scan]:
     side = data.window + margin
     # Numbers of a step are its own whatever its kind, so no scan is drawn twice.
     first = step * 3 * settings.scans
-    return (draw_scan(data, settings.seed, first + i, frames, (side, side)) for i in range(scans))
+    return [partial(draw_scan, data, settings.seed, first + i, frames, (side, side)) for i in range(scans)]
 
 
 def _tested(

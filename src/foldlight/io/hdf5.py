@@ -1,0 +1,243 @@
+"""An HDF5 file as data that may be damaged or hostile: names, types and sizes are checked before anything is read.
+
+h5py is imported when a file is opened, so that importing readers costs nothing.
+"""
+
+import math
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foldlight.core.errors import DataError
+from foldlight.io.npz import about
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["Hdf5", "hdf5_trouble", "is_hdf5", "open_hdf5", "reserve", "written_hdf5"]
+
+_LIBRARY = ("v110", "v110")  # the oldest with checksums in its headers, and with one writer beside many readers
+_MAGIC = b"\x89HDF\r\n\x1a\n"
+_USER_BLOCKS = (0, 512, 1024, 2048)  # where the magic may lie: behind a block that another format uses
+_CACHE_BYTES = 2**26  # of unpacked chunks
+_CACHE_SLOTS = 10_007
+_UNWRITTEN_BYTES = 2**21  # of chunks that wait in memory to be packed
+_DEFLATED = 1100  # bytes that one packed byte can become, at most
+_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
+_HELD = ("already open for", "lock file", "consistency flags")
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether a file begins as HDF5; False for one that can't be read."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(_USER_BLOCKS[-1] + len(_MAGIC))
+    except OSError:
+        return False
+    return any(start[at:].startswith(_MAGIC) for at in _USER_BLOCKS)
+
+
+class Hdf5:
+    """An open HDF5 file; arrays taken from it stay valid after it is closed.
+
+    Attributes:
+        path: the file.
+        unfinished: frames that are there may be taken from a file that is still being written.
+    """
+
+    def __init__(self, file: "h5py.File", path: Path, limit_bytes: int, unfinished: bool = False) -> None:
+        self.path, self.unfinished = path, unfinished
+        self.kept = False
+        self._file = file
+        self._limit_bytes = limit_bytes
+        self._held_bytes = _DEFLATED * max(path.stat().st_size, 2**16)
+
+    def keep(self) -> None:
+        """Leave the file open for somebody who reads from it later."""
+        self.kept = True
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of what lies in the root group."""
+        with _damage("/"):
+            return tuple(self._file)
+
+    def __contains__(self, name: str) -> bool:
+        with _damage(name):
+            return name in self._file
+
+    def attribute(self, name: str, of: str = "/") -> Any:
+        """The value of an attribute as numpy or text, None where it is absent.
+
+        Raises:
+            DataError: it can't be read.
+        """
+        with _damage(f"{of}: attribute {name}"):
+            return self._file[of].attrs.get(name)
+
+    def dataset(self, name: str) -> "h5py.Dataset":
+        """A dataset, not read.
+
+        Raises:
+            DataError: no such dataset, or it can't be read.
+        """
+        import h5py
+
+        with _damage(name):
+            found = self._file.get(name)
+            if not isinstance(found, h5py.Dataset):
+                raise DataError(f"expected a dataset, found {'none' if found is None else 'a group'}")
+            if not isinstance(found.dtype, np.dtype) or found.shape is None:
+                raise DataError("expected numbers, got an empty dataset")
+            return found
+
+    def array(self, name: str, rows: int | None = None) -> np.ndarray:
+        """A dataset in memory, or its first rows.
+
+        Raises:
+            DataError: no such dataset, damaged, or larger than the limit or than such a file can hold.
+        """
+        dataset = self.dataset(name)
+        shape = dataset.shape if rows is None else (rows, *dataset.shape[1:])
+        with _damage(name):
+            if dataset.dtype.hasobject:
+                raise DataError(f"expected numbers or text of fixed length, got {dataset.dtype}")
+            for sizes in (shape, dataset.chunks or ()):
+                self.affordable(math.prod(sizes) * dataset.dtype.itemsize)
+            return np.asarray(dataset[()] if rows is None else dataset[:rows])
+
+    def affordable(self, need: int) -> None:
+        """Refuse to make room for what the file can't hold, or the user does not want.
+
+        Raises:
+            DataError: more bytes than either.
+        """
+        self.plausible(need)
+        if need > self._limit_bytes:
+            raise DataError(
+                f"expected at most {self._limit_bytes / 2**30:.3g} GiB, got {need / 2**30:.3g} GiB; raise"
+                " unpacked_limit_gib if you trust the file"
+            )
+
+    def plausible(self, need: int) -> None:
+        """Refuse a size that the file's bytes can't unpack to.
+
+        Raises:
+            DataError: more than that.
+        """
+        if need > self._held_bytes:
+            raise DataError(
+                f"expected at most {self._held_bytes:.4g} bytes in such a file, got {need:.4g}; it is damaged"
+            )
+
+
+@contextmanager
+def open_hdf5(path: Path, limit_bytes: int = 16 << 30, unfinished: bool = False) -> Iterator[Hdf5]:
+    """Open an HDF5 file to read. Any DataError raised inside the block is given the path in front of its message.
+
+    Args:
+        path: the file.
+        limit_bytes: most that an array may take.
+        unfinished: open one that a writer holds as well, to take what is there.
+
+    Raises:
+        DataError: damaged, or held by a writer.
+    """
+    import h5py
+
+    cache = {"rdcc_nbytes": _CACHE_BYTES, "rdcc_nslots": _CACHE_SLOTS}
+    with about(str(path)):
+        try:
+            file = h5py.File(path, "r", **cache)
+        except _DAMAGE as error:
+            if not any(word in str(error) for word in _HELD):
+                raise DataError(f"expected a whole HDF5 file, got {hdf5_trouble(error)}") from None
+            if not unfinished:
+                raise DataError(
+                    "expected a finished file, got one that is being written, or whose writer was ended; follow it with"
+                    " `foldlight live`, or take the frames that are there with --unfinished"
+                ) from None
+            with _damage("/"):
+                file = h5py.File(path, "r", swmr=True, **cache)
+        opened = Hdf5(file, path, limit_bytes, unfinished)
+        try:
+            yield opened
+        except BaseException:
+            opened.kept = False
+            raise
+        finally:
+            if not opened.kept:
+                file.close()
+
+
+@contextmanager
+def written_hdf5(path: Path, mode: str = "w", aligned: int = 1) -> "Iterator[h5py.File]":
+    """A file to write, or with `r+` to write on, as long as it needs to be when the block ends.
+
+    HDF5 does not outlive a full disk: the process ends with a signal when it closes the file, or later. So ask for the
+    room before anything is written, see `reserve`.
+
+    Args:
+        path: the file.
+        mode: `w` or `r+`.
+        aligned: arrays of so many bytes or more begin at a multiple of it.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    import h5py
+
+    how = {"alignment_threshold": aligned, "alignment_interval": aligned, "rdcc_nbytes": _UNWRITTEN_BYTES}
+    file = h5py.File(path, mode, libver=_LIBRARY, **how)
+    size = None
+    try:
+        yield file
+        file.flush()
+        size = file.id.get_filesize()
+    finally:
+        file.close()
+        if size is not None:
+            os.truncate(path, min(size, path.stat().st_size))  # what was reserved and not needed
+
+
+def reserve(file: "h5py.File", more: int) -> None:
+    """Room on the disk for so many bytes more, and what HDF5 holds back, in a file that is written.
+
+    Only where the system can promise it, as Linux does.
+
+    Raises:
+        OSError: there is none, or the user may not have it.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    descriptor = os.open(file.filename, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.posix_fallocate(descriptor, 0, file.id.get_filesize() + _UNWRITTEN_BYTES + more)
+    finally:
+        os.close(descriptor)
+
+
+def hdf5_trouble(error: BaseException) -> str:
+    """What HDF5 says in a few words: the system's own where it names them, without addresses and times."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = " ".join(str(error).split()).strip("'\"")  # a KeyError quotes its words
+    named = re.search(r"error message = '([^']+)'", text)
+    return (
+        named.group(1) if named else re.sub(r"^(Unable to|Can't) (synchronously )?", "could not ", text) or repr(error)
+    )
+
+
+@contextmanager
+def _damage(name: str) -> Iterator[None]:
+    """What HDF5 raises inside the block, in one line that names what was read."""
+    with about(name):
+        try:
+            yield
+        except _DAMAGE as error:
+            raise DataError(f"expected whole data, {hdf5_trouble(error)}; copy the file again") from None
