@@ -53,8 +53,8 @@ class LiveBenchmark(Settings):
     """Side of the object [px]; the scan's step follows."""
     window: int = Field(default=64, ge=16)
     """Frame size [px]."""
-    threads: int = Field(default=2, ge=1)
-    """CPU threads of `foldlight live`."""
+    threads: int = Field(default=1, ge=1)
+    """CPU threads of `foldlight live`; the instrument and the browser take a core."""
     folder: bool = False
     """A folder that fills in place of an HDF5 file."""
     output: Path = Path("benchmarks/results/live.json")

@@ -189,7 +189,7 @@ def test_bad_pixels_are_left_out(noisy):
 def test_frames_may_come_in_any_blocks_and_be_read_anew_each_time(noisy, monkeypatch):
     whole = made(noisy, iterations=8).object
     monkeypatch.setattr(misfit, "_BLOCK_PIXELS", 7 * 320)
-    monkeypatch.setattr(misfit, "_KEPT_BYTES", 0)
+    monkeypatch.setattr(misfit, "KEPT_BYTES", 0)
     np.testing.assert_allclose(made(noisy, iterations=8).object, whole, atol=1e-6)
 
 

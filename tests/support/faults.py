@@ -23,6 +23,8 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 
+_DEATH_S = 10.0  # for a process that was killed to be gone
+
 UNCOMPARED = (
     *("*.log", "*.lock", "heartbeat", "engine.json", ".runner.json"),  # of processes
     *("*.png", "report.html", "study.md", "comparison_summary.txt"),  # made of the results, and showing seconds
@@ -110,6 +112,15 @@ def kill_tree(process: subprocess.Popen) -> None:
         with suppress(psutil.NoSuchProcess):
             each.send_signal(signal.SIGKILL)
     process.wait()
+    deadline = time.monotonic() + _DEATH_S
+    while any(map(_lives, held)) and time.monotonic() < deadline:  # large ones take a moment to go
+        time.sleep(0.01)
+
+
+def _lives(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _family(leader: psutil.Process) -> list[psutil.Process]:
@@ -123,7 +134,7 @@ def workers_of(root: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if any(str(root) in word for word in process.cmdline()) and process.pid != os.getpid():
+            if any(str(root) in word for word in process.cmdline()) and process.pid != os.getpid() and _lives(process):
                 found.append(process)
     return found
 

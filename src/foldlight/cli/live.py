@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
-from foldlight.cli.common import Flat, Threads, say, use_threads
+from foldlight.cli.common import Flat, say, use_threads
 from foldlight.live.settings import LiveSettings, PlaySettings
 from foldlight.simulate.settings import SimulationSettings
 
@@ -19,7 +19,7 @@ def live(
     model: Path | None = None,
     probe: Path | None = None,
     output: Path | None = None,
-    threads: Threads = None,
+    threads: int | None = None,
 ) -> None:
     """Follow a scan while it is written, and show its image on a page of this machine; Ctrl-C ends it.
 
@@ -31,14 +31,14 @@ def live(
             package.
         probe: file that `reconstruct` wrote, whose probe is used in place of the scan's; needed where it has none.
         output: NPZ to write at the end, as `reconstruct` does.
-        threads: CPU threads.
+        threads: CPU threads; all cores but one, which the writer and the page need, when not given.
     """
     # The writer and the browser want the same cores: threads that wait must not spin (measured: ten times slower). Read
     # once, when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from foldlight.live.session import follow_and_show
 
-    use_threads(threads)
+    use_threads(max(1, (os.cpu_count() or 1) - 1) if threads is None else threads)
     follow_and_show(scan, settings, model, probe, output, say)
 
 

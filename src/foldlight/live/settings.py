@@ -10,12 +10,12 @@ __all__ = ["LiveSettings", "PlaySettings"]
 class LiveSettings(Settings):
     """How a scan is followed and shown."""
 
-    interval_s: float = Field(default=0.2, ge=0, le=60)
+    interval_s: float = Field(default=0.1, ge=0, le=60)
     """Least time from update to update while the image keeps up [s]; longer asks for less work, shorter for less delay.
     When frames wait, updates follow each other at once."""
-    new_frames: int = Field(default=192, ge=1)
+    new_frames: int = Field(default=112, ge=1)
     """Most new frames of an update."""
-    region_frames: int = Field(default=320, ge=1)
+    region_frames: int = Field(default=160, ge=1)
     """Most frames of an update, with the older neighbours that new frames are looked at with; bounds its time."""
     tile_px: int = Field(default=256, ge=16)
     """Side of the part of the object that an update may add to [px]; bounds its time where a scan jumps."""
