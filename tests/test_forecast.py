@@ -36,7 +36,7 @@ def test_every_engine_gets_a_time_a_memory_and_words(scan):
     assert set(told) == {"network", "hybrid", "ml", "lsqml", "train"}
     for each in told.values():
         assert 0 < each.seconds < 3600
-        assert 0.3 < each.memory_gb < 3
+        assert 0.2 < each.memory_gb < 3
         assert each.steps
     assert told["hybrid"].seconds > told["network"].seconds
 
@@ -78,4 +78,4 @@ def test_a_shortage_is_told_with_what_to_do(scan, monkeypatch):
     monkeypatch.setattr(module.psutil, "virtual_memory", lambda: free)
     with_numbers = shortage(scan, "ml")
     assert with_numbers is not None
-    assert "ml is expected to take 0.4 GB with this scan, 0.2 GB are free; take a part of the scan" in with_numbers
+    assert "ml is expected to take 0.3 GB with this scan, 0.2 GB are free; take a part of the scan" in with_numbers

@@ -41,7 +41,7 @@ _SEARCH = 1.3  # passes in an iteration of L-BFGS from a flat start, which now a
 _LOADING_S = 0.5  # until the network is there
 _VARIABLE_S = 1e-7  # that an iteration of L-BFGS takes for each of its variables, beside the pass over the frames
 
-_PROCESS_GB, _PTYCHI_GB = 0.4, 0.55  # interpreter and libraries; those of pty-chi's process
+_PROCESS_GB, _PTYCHI_GB = 0.3, 0.4  # interpreter and libraries; those of pty-chi's process
 _VECTORS = 47  # of variables that L-BFGS holds: twice 20 of memory, and work. Source: scipy's L-BFGS-B
 _OBJECT_BYTES = 60  # an object pixel: object, light, sums and gradients
 _REFINED_GB = 0.2  # what a hybrid's likelihood finds taken by the network before it
@@ -119,7 +119,7 @@ def memory_gb(scan: Scan, engine: str) -> float:
         "ml": _kept(8 * frames, KEPT_BYTES) + vectors,
         "train": _TAUGHT_FRAMES * pixels * (800 + 80 * modes) + _kept(8 * frames // 10, HELD_BYTES) + 1e8,
     }
-    iterative = _PTYCHI_GB * 1e9 + 11 * frames + 200 * min(100, len(scan)) * pixels * modes
+    iterative = _PTYCHI_GB * 1e9 + min(100, len(scan)) * pixels * (150 + 50 * modes)  # a batch; frames are mapped
     return _PROCESS_GB + (held + objects + needs.get(engine, iterative)) / 1e9
 
 
