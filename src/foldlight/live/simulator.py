@@ -91,7 +91,7 @@ class _Hdf5Writer:
     def __init__(self, file: h5py.File, scan: Scan, settings: PlaySettings) -> None:
         self._scan = scan
         height, width = scan.window
-        file.attrs.update({"format": "foldlight scan", "version": 1, COMPLETE: np.uint8(0)})
+        file.attrs.update({"format": np.bytes_("foldlight scan"), "version": 1, COMPLETE: np.uint8(0)})
         file.attrs["canvas"] = np.array(scan.canvas, dtype=np.int64)
         for name, array in _whole_scan(scan, settings).items():
             file.create_dataset(name, data=array)

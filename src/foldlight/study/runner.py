@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from foldlight.core.errors import DataError, EngineError, FoldlightError, SettingsError
 from foldlight.core.files import read_json, write_json, write_text
 from foldlight.core.processes import end_tree
-from foldlight.core.progress import progress_bar
+from foldlight.core.progress import duration, progress_bar
 from foldlight.study.cluster import clear_leftovers
 from foldlight.study.engine import Engine, EngineName, open_engine
 from foldlight.study.job import HEARTBEAT_S
@@ -280,9 +280,9 @@ class _Run:
     def _tell(self, task: Task, result: Result) -> None:
         self.counted += 1
         place = f"[{self.counted}/{len(self.chosen.tasks) - len(self.done_before)}]"
-        took = "" if result.status == "skipped" else f"  {_duration(result.seconds)}"
+        took = "" if result.status == "skipped" else f"  {duration(result.seconds)}"
         left = self._seconds_left() if self.waiting or self.running else None
-        soon = "" if left is None else f"  about {_duration(left)} left"
+        soon = "" if left is None else f"  about {duration(left)} left"
         self.say(f"{place} {task.title}  {result.status}{took}{soon}")
         if result.error:
             self.say(f"    {result.error}")
@@ -441,10 +441,3 @@ def _holder(path: Path) -> str:
         return f"process {known['pid']} on {known['host']}"
     except (FoldlightError, KeyError, TypeError):
         return "one"
-
-
-def _duration(seconds: float) -> str:
-    """Time in the unit that people would use."""
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} h"
