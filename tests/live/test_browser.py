@@ -3,7 +3,6 @@
 Screenshots lie in the test's temporary folder."""
 
 import base64
-import shutil
 import threading
 from contextlib import ExitStack
 
@@ -14,12 +13,8 @@ from foldlight.live.server import serve
 from foldlight.live.settings import LiveSettings, PlaySettings
 from foldlight.live.simulator import play
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed")
+pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+from selenium.webdriver.support.ui import WebDriverWait
 
 PIXELS = """
 const canvas = document.createElement('canvas');
@@ -28,19 +23,6 @@ const image = document.getElementById(arguments[0]);
 canvas.getContext('2d').drawImage(image, 0, 0);
 return canvas.toDataURL();
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for word in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1300,900"):
-        options.add_argument(f"--{word}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.chrome.service.Service(DRIVER)  # given, so that nothing is looked for or loaded
-    driver = webdriver.Chrome(options=options, service=service)
-    yield driver
-    driver.quit()
 
 
 def until(browser, script: str, *words) -> object:
