@@ -12,7 +12,6 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +19,7 @@ import numpy as np
 import tyro
 from pydantic import Field
 
+from benchmarks.suite import say
 from foldlight.core.errors import EngineError
 from foldlight.core.files import write_json
 from foldlight.core.provenance import environment
@@ -68,15 +68,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         for rate in settings.rates:
             rows.append(_measured(settings, rate, Path(name)))
-            _say(_line(rows[-1]))
+            say(_line(rows[-1]))
     kept = [row["rate_hz"] for row in rows if row["kept_up"]]
     best = next((row for row in rows if row["asked_hz"] == _TARGET_HZ), None)
-    _say(f"highest rate that was kept up with: {max(kept, default=0):.0f} Hz, on {settings.threads} threads")
+    say(f"highest rate that was kept up with: {max(kept, default=0):.0f} Hz, on {settings.threads} threads")
     if best is not None:
         met = best["kept_up"] and best["latency_p99_s"] <= _TARGET_S and best["dropped"] == 0
-        _say(f"row 11, {_TARGET_HZ:.0f} Hz, nothing dropped, p99 within {_TARGET_S:g} s: {'met' if met else 'missed'}")
+        say(f"row 11, {_TARGET_HZ:.0f} Hz, nothing dropped, p99 within {_TARGET_S:g} s: {'met' if met else 'missed'}")
     write_json(settings.output, {"settings": settings.plain(), "rows": rows, "environment": environment()})
-    _say(f"numbers -> {settings.output}")
+    say(f"numbers -> {settings.output}")
 
 
 def _measured(settings: LiveBenchmark, rate: float, folder: Path) -> dict[str, Any]:
@@ -198,8 +198,6 @@ def _run(*words: str) -> None:
     if done.returncode:
         raise EngineError(f"{' '.join(words[1:4])}: expected exit code 0, got {done.returncode}: {done.stderr[-300:]}")
 
-
-_say: Callable[[str], object] = lambda line: (sys.stdout.write(f"{line}\n"), sys.stdout.flush())  # noqa: E731
 
 if __name__ == "__main__":
     main()

@@ -8,7 +8,6 @@ follows.
 """
 
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ import psutil
 import tyro
 from pydantic import Field
 
+from benchmarks.suite import say
 from foldlight.core.files import write_json
 from foldlight.core.provenance import environment
 from foldlight.core.settings import Settings
@@ -227,7 +227,7 @@ def main(words: Sequence[str] | None = None) -> None:
     settings = tyro.cli(Annotated[ScalingBenchmark, tyro.conf.arg(name="")], description=__doc__, args=words)
     studies = [run_study(jobs, settings.places) for jobs in settings.jobs]
     for each in studies:
-        _say(
+        say(
             f"{each.jobs:>6} jobs: {each.run_s:.1f} s, {1e3 * each.job_s:.1f} ms a job; the same again"
             f" {each.again_s:.1f} s, states {each.states_s:.1f} s; {each.memory_mb:.0f} MB, {each.files} files,"
             f" {each.records_kb:.1f} kB of records a job; jobs of 1 min keep {each.workers_for(60):,.0f} workers busy"
@@ -235,7 +235,7 @@ def main(words: Sequence[str] | None = None) -> None:
     days = [day(settings.frames, settings.hours, side) for side in _NETWORK_CORE_MS]
     for one in days:
         cores = ", ".join(f"{name} {count:,.1f}" for name, count in one.cores.items())
-        _say(
+        say(
             f"{settings.frames:.0e} frames of {one.side_px} px in {settings.hours:g} h: {one.hertz:.0f} Hz,"
             f" {one.raw_gb:,.0f} GB raw, {one.gigabit:.2f} Gbit/s; cores to keep up: {cores}"
         )
@@ -248,12 +248,7 @@ def main(words: Sequence[str] | None = None) -> None:
             "environment": environment(),
         },
     )
-    _say(f"numbers -> {settings.output}")
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    say(f"numbers -> {settings.output}")
 
 
 if __name__ == "__main__":
