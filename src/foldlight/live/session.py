@@ -6,12 +6,12 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from foldlight.bundle import starting_model
+from foldlight.bundle import pretrained
 from foldlight.core.errors import DataError
 from foldlight.live.run import LiveRun
 from foldlight.live.server import serve
 from foldlight.live.settings import LiveSettings
-from foldlight.networks.settings import NetworkSettings
+from foldlight.reconstruct.engines import load_network
 from foldlight.reconstruct.protocol import Reconstruction
 
 __all__ = ["follow_and_show"]
@@ -43,8 +43,7 @@ def follow_and_show(
     """
     if output is not None and output.suffix != ".npz":
         raise DataError(f"output = {output}: expected a name that ends in .npz")
-    network = starting_model("pretrained" if model is None else str(model), NetworkSettings())
-    assert network is not None  # noqa: S101  (only `scratch` has none)
+    network = pretrained() if model is None else load_network(model).model
     run = LiveRun(path, network, settings, None if probe is None else Reconstruction.load(probe).probe)
     with ExitStack() as stack:
         if settings.page:
