@@ -8,8 +8,9 @@ import pytest
 
 from foldlight import forecast as module
 from foldlight.forecast import forecast, memory_gb, shortage
+from foldlight.frames import LazyFrames
 from foldlight.optics.probes import zone_plate
-from foldlight.scan import LazyFrames, place_on_canvas
+from foldlight.scan import place_on_canvas
 from foldlight.simulate.lazily import acquire_lazily
 from foldlight.simulate.objects import make_object
 from foldlight.simulate.trajectories import jittered_raster

@@ -12,6 +12,7 @@ from foldlight.bundle import Model
 from foldlight.cli import main
 from foldlight.core.errors import DataError
 from foldlight.core.seeds import generator
+from foldlight.frames import Frames
 from foldlight.inspection import describe
 from foldlight.io import read_scan, write_container, write_data001
 from foldlight.networks.generators import build
@@ -20,7 +21,7 @@ from foldlight.reconstruct.likelihood import MaximumLikelihoodReconstructor
 from foldlight.reconstruct.neural import NeuralReconstructor
 from foldlight.reconstruct.settings import LikelihoodSettings
 from foldlight.sampling.thinning import thin
-from foldlight.scan import Frames, Scan
+from foldlight.scan import Scan
 from foldlight.simulate.acquire import simulate
 from foldlight.simulate.settings import SimulationSettings
 from foldlight.train.fit import fit

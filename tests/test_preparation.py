@@ -8,6 +8,7 @@ import pytest
 
 from foldlight.compare.align import own_gauge
 from foldlight.core.errors import DataError, EngineError
+from foldlight.frames import Frames
 from foldlight.io import read_scan, write_data001
 from foldlight.optics.coverage import coverage_map, well_lit
 from foldlight.preparation.clean import bounded, continued, strongest_modes, tapered, without_gauge
@@ -15,7 +16,7 @@ from foldlight.preparation.run import faded, prepare, residual_deviance
 from foldlight.preparation.settings import PreparationSettings
 from foldlight.reconstruct.protocol import Ledger, Reconstruction
 from foldlight.report.figures import object_picture
-from foldlight.scan import Frames, Scan
+from foldlight.scan import Scan
 from foldlight.simulate.acquire import acquire, expected_frames
 from foldlight.simulate.objects import make_object
 

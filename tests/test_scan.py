@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from foldlight.core.errors import DataError
 from foldlight.core.provenance import sha256_arrays
-from foldlight.scan import Frames, LazyFrames, Scan, Stored, place_on_canvas
+from foldlight.frames import Frames, LazyFrames, Stored
+from foldlight.scan import Scan, place_on_canvas
 
 
 def scan(**changes) -> Scan:
@@ -133,7 +134,7 @@ def test_what_makes_frames_of_another_shape_is_refused():
 @pytest.mark.parametrize("most", [0, 10**9])
 def test_a_large_part_of_mapped_frames_is_looked_up_a_small_one_copied(tmp_path, monkeypatch, most):
     """Which of the two cannot be seen in the frames."""
-    monkeypatch.setattr("foldlight.scan._COPIED_BYTES", most)
+    monkeypatch.setattr("foldlight.frames._COPIED_BYTES", most)
     stored = np.memmap(tmp_path / "frames", dtype=np.uint16, mode="w+", shape=(5, 8, 12))
     stored[:] = counts_of(np.arange(5))
     whole = scan(photons=Frames(stored, whole=True))
@@ -149,7 +150,7 @@ def test_sums_are_added_block_by_block(monkeypatch):
     frames = np.random.default_rng(0).uniform(0, 9, (7, 8, 12)).astype(np.float32)
     once = Frames(frames)
     assert np.allclose(once.totals, frames.sum(axis=(1, 2)), rtol=1e-6)
-    monkeypatch.setattr("foldlight.scan._BLOCK_PIXELS", 200)
+    monkeypatch.setattr("foldlight.frames._BLOCK_PIXELS", 200)
     piecewise = Frames(frames)
     assert [block.stop for block in piecewise.blocks()] == [2, 4, 6, 7]
     assert np.array_equal(piecewise.totals, once.totals)

@@ -5,232 +5,17 @@ pixels and name the object coordinate under the window's centre pixel `N // 2`. 
 form; nothing after them sees another one. Source: docs/physics.md, frames and units.
 """
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
 from foldlight.core.errors import DataError
 from foldlight.core.provenance import sha256_arrays
+from foldlight.frames import Frames, Orientation, transposes, turn
+from foldlight.geometry import Geometry
 
-__all__ = ["Frames", "LazyFrames", "Scan", "Stored", "Summary", "place_on_canvas"]
-
-_BLOCK_PIXELS = 2**22  # 16 MiB of float32 at a time
-_COPIED_BYTES = 2**28  # the most that a selection of mapped frames copies into memory
-
-Index = int | slice | Sequence[int] | np.ndarray
-
-
-@runtime_checkable
-class Stored(Protocol):
-    """Frames (n, y, x) that are read by index: an array, a memory-mapped file, or `LazyFrames`."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(n, y, x)."""
-        ...
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes, 3."""
-        ...
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Of the stored values."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: Any, /) -> Any: ...
-
-
-@dataclass(frozen=True)
-class LazyFrames:
-    """Frames that are made whenever they are read, behind the face of an array; none is kept.
-
-    Attributes:
-        make: turns the numbers (k,) int64 of frames into these frames (k, y, x). A frame must depend on its number
-            alone, so that it is the same in every block that it is read with (`core.seeds.numbered`); loaders call it
-            from several threads.
-        numbers: (n,) int64 number of each frame.
-        window: (height, width) of a frame [px].
-        dtype: of the values that `make` returns.
-        recipe: text that determines what `make` returns, so that a digest need not read the frames; none when empty.
-
-    Raises:
-        DataError: on reading, when `make` returns another shape.
-    """
-
-    make: Callable[[np.ndarray], np.ndarray]
-    numbers: np.ndarray
-    window: tuple[int, int]
-    dtype: np.dtype
-    recipe: str = ""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(n, y, x)."""
-        return (len(self.numbers), *self.window)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return 3
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, index: Index) -> np.ndarray:
-        """Frames by index, made now."""
-        numbers = self.numbers[index]
-        made = self.make(np.atleast_1d(numbers))
-        if made.shape != (numbers.size, *self.window):
-            raise DataError(
-                f"lazy frames: expected {(numbers.size, *self.window)} for {numbers.size} numbers, got {made.shape};"
-                " correct what makes them"
-            )
-        return made if numbers.ndim else made[0]
-
-    def select(self, index: Index) -> "LazyFrames":
-        """Some of the frames; they keep their numbers, and none is made."""
-        return replace(self, numbers=self.numbers[index])
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What one pass over all frames finds, for a file to keep, so that opening it needs no pass.
-
-    Attributes:
-        totals: (n,) float64 photons in each frame.
-        mean_frame: (y, x) float64 mean photons of each detector pixel.
-        digests: (32,) uint8 sha256 of each block of frames in turn.
-    """
-
-    totals: np.ndarray
-    mean_frame: np.ndarray
-    digests: tuple[np.ndarray, ...]
-
-    @classmethod
-    def of(cls, frames: "Frames", see: Callable[[slice, np.ndarray], object] | None = None) -> "Summary":
-        """The summary of frames as they are read now, a block at a time; a recipe or what a file says is not asked.
-
-        Args:
-            frames: to read.
-            see: is given the place of each block and its (k, y, x) photons before they are counted.
-        """
-        n, height, width = frames.shape
-        totals, mean, digests = np.empty(n), np.zeros((height, width)), []
-        for block in frames.blocks():
-            photons = frames[block]
-            if see is not None:
-                see(block, photons)
-            totals[block], total = _sums(photons)
-            mean += total
-            digests.append(_digest(photons))
-        return cls(totals, mean / n, tuple(digests))
-
-
-@dataclass(frozen=True)
-class Frames:
-    """Diffraction frames as they are stored, turned into photons when read.
-
-    Attributes:
-        stored: (n, y, x) counts or amplitudes: in memory, memory-mapped, or made when read (`LazyFrames`).
-        amplitude: the stored values are amplitudes, so photons are `(value * scale) ** 2`.
-        scale: factor on the stored values, before squaring when they are amplitudes.
-        corner: zero frequency is stored at `[0, 0]`.
-        whole: photons are whole numbers; rounding removes what float32 amplitudes lost.
-        known: what a file says about these frames, all of them, as they are read; found by reading them when None.
-    """
-
-    stored: Stored
-    amplitude: bool = False
-    scale: float = 1.0
-    corner: bool = False
-    whole: bool = False
-    known: Summary | None = None
-
-    def __getitem__(self, index: Index) -> np.ndarray:
-        """Frames by index as float32 photons, zero frequency centred."""
-        values = np.array(self.stored[index], dtype=np.float32)
-        if self.scale != 1.0:
-            values = values * np.float32(self.scale)
-        if self.amplitude:
-            values = values * values
-        if self.whole:
-            values = np.rint(values)
-        if self.corner:
-            values = np.fft.fftshift(values, axes=(-2, -1))
-        return values
-
-    def __len__(self) -> int:
-        return len(self.stored)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(n, y, x) of the frames."""
-        n, height, width = self.stored.shape
-        return n, height, width
-
-    @property
-    def in_memory(self) -> bool:
-        """The frames lie in memory as they are, neither mapped from a file nor made when read."""
-        return isinstance(self.stored, np.ndarray) and not isinstance(self.stored, np.memmap)
-
-    def blocks(self) -> Iterator[slice]:
-        """Slices of a few frames, in order, that cover all of them."""
-        n, height, width = self.shape
-        block = max(1, _BLOCK_PIXELS // (height * width))
-        return (slice(start, min(start + block, n)) for start in range(0, n, block))
-
-    def map(self, function: Callable[[np.ndarray], np.ndarray]) -> list[np.ndarray]:
-        """`function` of each block of frames in turn, so that a memory-mapped scan is never loaded whole."""
-        return [function(self[block]) for block in self.blocks()]
-
-    def select(self, index: Index) -> "Frames":
-        """Some of the frames. Large selections of mapped frames, and lazy ones, are looked up when read, not copied."""
-        if isinstance(self.stored, LazyFrames):
-            return replace(self, stored=self.stored.select(index), known=None)
-        numbers = np.arange(len(self))[index]
-        _, height, width = self.shape
-        if self.in_memory or numbers.size * height * width * self.stored.dtype.itemsize <= _COPIED_BYTES:
-            return replace(self, stored=self.stored[index], known=None)
-        view = LazyFrames(self.stored.__getitem__, numbers, (height, width), self.stored.dtype)
-        return replace(self, stored=view, known=None)
-
-    @cached_property
-    def totals(self) -> np.ndarray:
-        """(n,) photons in each frame."""
-        return self._sums[0] if self.known is None else self.known.totals
-
-    @cached_property
-    def mean_frame(self) -> np.ndarray:
-        """(y, x) mean photons per detector pixel."""
-        return self._sums[1] if self.known is None else self.known.mean_frame
-
-    @cached_property
-    def _sums(self) -> tuple[np.ndarray, np.ndarray]:
-        """Photons of each frame and mean photons of each pixel, in one pass over the frames."""
-        n, height, width = self.shape
-        totals, mean = np.empty(n), np.zeros((height, width))
-        for block in self.blocks():
-            totals[block], total = _sums(self[block])
-            mean += total
-        return totals, mean / n
-
-    @cached_property
-    def digests(self) -> tuple[np.ndarray, ...]:
-        """(32,) uint8 sha256 of each block of frames in turn; of their recipe, for lazy frames that have one."""
-        lazy = self.stored
-        if self.known is not None:
-            return self.known.digests
-        if isinstance(lazy, LazyFrames) and lazy.recipe:
-            reading = f"{lazy.recipe} {self.amplitude} {self.scale!r} {self.corner} {self.whole}"
-            return (_bytes_of(sha256_arrays(np.frombuffer(reading.encode(), dtype=np.uint8), lazy.numbers)),)
-        return tuple(self.map(_digest))
+__all__ = ["Scan", "place_on_canvas"]
 
 
 @dataclass(frozen=True)
@@ -248,6 +33,7 @@ class Scan:
         notes: what the reader found and changed, one sentence each.
         origin: JSON-ready facts about where the scan comes from.
         frame_index: (n,) int64 number of each frame in the scan it was first read from; 0 to n - 1 when none is given.
+        geometry: the lengths behind the pixels, or None; nothing is computed from it.
 
     Raises:
         DataError: anything above does not hold.
@@ -263,6 +49,7 @@ class Scan:
     notes: tuple[str, ...] = ()
     origin: dict[str, Any] = field(default_factory=dict)
     frame_index: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    geometry: Geometry | None = None
 
     def __post_init__(self) -> None:
         if self.photons.stored.ndim != 3:
@@ -336,6 +123,46 @@ class Scan:
         """
         return replace(self, probe=probe, notes=(*self.notes, note))
 
+    def turned(self, orientation: Orientation = "as_stored", negated: bool = False, swapped: bool = False) -> "Scan":
+        """The scan as it is if frames or positions were read the wrong way round.
+
+        Positions that change are placed on a new canvas, and the object that belonged to the old one is left out; the
+        probe stays.
+
+        Args:
+            orientation: how to turn frames and mask.
+            negated: positions are those of the sample's motion, so those of the beam on it are their negatives.
+            swapped: the positions' two coordinates are in the wrong order; swapped first, then negated.
+
+        Raises:
+            DataError: frames that are not square were transposed, and no longer fit the probe.
+        """
+        photons, mask = self.photons.turned(orientation), turn(self.mask, orientation)
+        positions, canvas = self.positions_px, self.canvas
+        if negated or swapped:
+            positions = positions[:, ::-1] if swapped else positions
+            positions, canvas = place_on_canvas(-positions if negated else positions, photons.shape[1:])
+        words = [
+            *([f"frames turned: {orientation}"] if orientation != "as_stored" else []),
+            *(["positions: y and x swapped"] if swapped else []),
+            *(["positions: negated, they were the sample's motion"] if negated else []),
+        ]
+        moved = canvas is not self.canvas
+        if moved and self.object is not None:
+            words.append("object left out: its canvas was that of the positions before")
+        geometry = self.geometry
+        return replace(
+            self,
+            photons=photons,
+            mask=np.ascontiguousarray(mask),
+            positions_px=np.ascontiguousarray(positions),
+            canvas=canvas,
+            object=None if moved else self.object,
+            object_is_truth=self.object_is_truth and not moved,
+            notes=(*self.notes, *words),
+            geometry=geometry.transposed() if geometry and transposes(orientation) else geometry,
+        )
+
     def select(self, index: np.ndarray) -> "Scan":
         """The scan of some of its frames, on the same canvas; each keeps its number."""
         return replace(
@@ -362,21 +189,6 @@ def place_on_canvas(
     extent = np.ceil(moved.max(axis=0)).astype(int) - size // 2 + size + margin_px
     height, width = (extent + extent % 2).tolist()
     return moved, (height, width)
-
-
-def _sums(photons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of a block of frames: (k,) photons of each frame, (y, x) photons of each pixel."""
-    return photons.sum(axis=(1, 2), dtype=np.float64), photons.sum(axis=0, dtype=np.float64)
-
-
-def _digest(photons: np.ndarray) -> np.ndarray:
-    """(32,) uint8 sha256 of a block of frames."""
-    return _bytes_of(sha256_arrays(photons))
-
-
-def _bytes_of(digest: str) -> np.ndarray:
-    """The bytes of a hex digest as an array."""
-    return np.frombuffer(bytes.fromhex(digest), dtype=np.uint8)
 
 
 def _expect(name: str, array: np.ndarray, kind: type, shape: tuple[int, ...]) -> None:

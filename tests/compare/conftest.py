@@ -9,10 +9,11 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from foldlight.core.seeds import generator
+from foldlight.frames import Frames
 from foldlight.optics.coverage import coverage_map
 from foldlight.optics.forward import expected_frames
 from foldlight.reconstruct.protocol import Ledger, Reconstruction
-from foldlight.scan import Frames, Scan
+from foldlight.scan import Scan
 
 CANVAS = (96, 112)
 WINDOW = (32, 24)

@@ -7,9 +7,9 @@ from scipy.special import xlogy
 
 from foldlight.compare.deviance import heldout_deviance, misfit, radial_mean
 from foldlight.core.errors import DataError, SettingsError
+from foldlight.frames import Frames
 from foldlight.optics.forward import expected_photons, place_probe
 from foldlight.optics.patches import gather
-from foldlight.scan import Frames
 
 
 def test_the_truth_is_close_to_one_where_counts_are_dense(reconstruction, scan, truth):

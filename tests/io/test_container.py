@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from foldlight.core.errors import DataError
 from foldlight.core.provenance import sha256_arrays
+from foldlight.frames import Frames, LazyFrames, Stored
 from foldlight.io import ReadOptions, read_scan, verify_container, write_container, write_data001
 from foldlight.io.stored import ChunkedFrames, ContiguousFrames
-from foldlight.scan import Frames, LazyFrames, Scan, Stored
+from foldlight.scan import Scan
 
 N, WINDOW, CANVAS = 5, (8, 12), (20, 26)
 LIVE = {"libver": ("v110", "v110")}
@@ -99,7 +100,7 @@ def test_any_scan_comes_back_as_it_was(tmp_path_factory, n, dose, packed, with_o
 @pytest.mark.parametrize("packed", [False, True])
 def test_counts_take_the_smallest_numbers_that_hold_them(tmp_path, monkeypatch, most, dtype, packed):
     """Wherever in the scan the largest count stands: what was written before is widened."""
-    monkeypatch.setattr("foldlight.scan._BLOCK_PIXELS", 2 * 8 * 12)  # blocks of two frames
+    monkeypatch.setattr("foldlight.frames._BLOCK_PIXELS", 2 * 8 * 12)  # blocks of two frames
     photons = counts().astype(np.float32)
     photons[3, 2, 5] = most
     before = scan(photons=Frames(photons, whole=True))
@@ -153,7 +154,7 @@ def test_opening_and_digest_read_no_frame(tmp_path, monkeypatch):
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_selection_has_sums_and_a_digest_of_its_own(tmp_path, monkeypatch, packed):
     for most in (0, 10**9):
-        monkeypatch.setattr("foldlight.scan._COPIED_BYTES", most)
+        monkeypatch.setattr("foldlight.frames._COPIED_BYTES", most)
         part = read_scan(written(tmp_path, packed)).select(np.array([4, 1]))
         same(part, scan().select(np.array([4, 1])))
         np.testing.assert_array_equal(part.photons.totals, scan().photons.totals[[4, 1]])
@@ -210,7 +211,7 @@ def test_many_threads_read_at_once(tmp_path):
 
 
 def test_frames_that_are_made_when_read_are_written_in_one_pass(tmp_path, monkeypatch):
-    monkeypatch.setattr("foldlight.scan._BLOCK_PIXELS", 2 * 8 * 12)
+    monkeypatch.setattr("foldlight.frames._BLOCK_PIXELS", 2 * 8 * 12)
     asked: list[int] = []
 
     def make(numbers: np.ndarray) -> np.ndarray:
@@ -430,7 +431,6 @@ def test_what_is_no_container_is_refused(tmp_path, harm, message):
         {"values": "amplitude"},
         {"zero_frequency": "corner"},
         {"axis_order": "yxn"},
-        {"position_order": "xy"},
         {"scale": 2.0},
     ],
 )
@@ -479,7 +479,8 @@ import numpy as np
 from pathlib import Path
 from foldlight.core.errors import DataError
 from foldlight.io import write_container
-from foldlight.scan import Frames, Scan
+from foldlight.frames import Frames
+from foldlight.scan import Scan
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (2**22, 2**22))
 counts = np.random.default_rng(0).poisson(50, (1800, 64, 64)).astype(np.uint16)

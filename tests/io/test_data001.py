@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from foldlight.core.errors import DataError, SettingsError
 from foldlight.core.provenance import sha256_file
+from foldlight.frames import Frames
 from foldlight.io import ReadOptions, read_scan, write_data001
-from foldlight.scan import Frames, Scan
+from foldlight.scan import Scan
 
 N, SIZE, CANVAS = 5, 8, (20, 24)
 

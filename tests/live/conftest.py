@@ -5,7 +5,8 @@ import pytest
 from live_models import UNROLLED, WINDOW, model_of
 
 from foldlight.bundle import Model
-from foldlight.scan import Frames, Scan
+from foldlight.frames import Frames
+from foldlight.scan import Scan
 from foldlight.simulate.acquire import simulate
 from foldlight.simulate.settings import SimulationSettings
 

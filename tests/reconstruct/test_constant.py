@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from foldlight.core.errors import DataError
+from foldlight.frames import Frames
 from foldlight.optics.flat import flat_amplitude
 from foldlight.reconstruct.constant import ConstantReconstructor
-from foldlight.scan import Frames, Scan
+from foldlight.scan import Scan
 
 WINDOW = (12, 16)
 CANVAS = (30, 41)

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 from foldlight.bundle import pretrained
 from foldlight.cli import main
 from foldlight.core.errors import DataError, SettingsError
+from foldlight.frames import Frames
 from foldlight.io import write_data001
 from foldlight.optics.coverage import coverage_map, well_lit
 from foldlight.optics.limit import squared_error
@@ -29,7 +30,7 @@ from foldlight.reconstruct.settings import (
     RefineOptions,
     RefineSettings,
 )
-from foldlight.scan import Frames, Scan
+from foldlight.scan import Scan
 from foldlight.simulate.acquire import acquire, simulate
 from foldlight.simulate.settings import SimulationSettings
 

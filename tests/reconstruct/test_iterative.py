@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.registration import phase_cross_correlation
 
 from foldlight.core.errors import EngineError, SettingsError
+from foldlight.frames import Frames
 from foldlight.optics.coverage import coverage_map, well_lit
 from foldlight.optics.forward import expected_frames
 from foldlight.optics.likelihood import poisson_deviance
@@ -24,7 +25,7 @@ from foldlight.reconstruct.constant import ConstantReconstructor
 from foldlight.reconstruct.iterative import IterativeReconstructor
 from foldlight.reconstruct.protocol import Reconstruction
 from foldlight.reconstruct.settings import IterativeSettings
-from foldlight.scan import Frames, Scan
+from foldlight.scan import Scan
 
 N = 32
 EVEN = (96, 112)
@@ -236,7 +237,8 @@ PARENT = """
 import sys, tempfile
 import numpy as np
 from foldlight.reconstruct.iterative import IterativeReconstructor
-from foldlight.scan import Frames, Scan
+from foldlight.frames import Frames
+from foldlight.scan import Scan
 tempfile.tempdir = sys.argv[1]
 frames, probe = Frames(np.ones((5, 8, 8), np.float32)), np.ones((1, 8, 8), np.complex64)
 IterativeReconstructor().reconstruct(Scan(frames, np.full((5, 2), 6.0), probe, (12, 12)))

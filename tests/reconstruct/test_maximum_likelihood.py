@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from foldlight.core.errors import DataError, SettingsError
+from foldlight.frames import Frames
 from foldlight.optics.coverage import coverage_map, well_lit
 from foldlight.optics.flat import flat_amplitude
 from foldlight.optics.forward import expected_frames
@@ -17,7 +18,7 @@ from foldlight.reconstruct.engines import make_reconstructor
 from foldlight.reconstruct.likelihood import MaximumLikelihoodReconstructor
 from foldlight.reconstruct.protocol import Reconstruction, Reconstructor
 from foldlight.reconstruct.settings import EngineOptions, LikelihoodOptions, LikelihoodSettings
-from foldlight.scan import Frames, Scan
+from foldlight.scan import Scan
 
 WINDOW, CANVAS = (16, 20), (38, 46)
 

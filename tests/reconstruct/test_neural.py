@@ -8,6 +8,7 @@ import torch
 
 from foldlight.bundle import Model, read_bundle, write_bundle
 from foldlight.core.errors import DataError, SettingsError
+from foldlight.frames import Frames
 from foldlight.networks.generators import build
 from foldlight.networks.settings import NetworkSettings
 from foldlight.optics.coverage import well_lit
@@ -15,7 +16,7 @@ from foldlight.reconstruct.constant import ConstantReconstructor
 from foldlight.reconstruct.neural import NeuralReconstructor
 from foldlight.reconstruct.protocol import Reconstruction
 from foldlight.sampling.tiles import frame_density, tile_for, tiles
-from foldlight.scan import Frames, Scan
+from foldlight.scan import Scan
 from foldlight.simulate.acquire import simulate
 from foldlight.simulate.settings import SimulationSettings
 from foldlight.train.fit import adapt

@@ -20,10 +20,11 @@ from foldlight.compare.files import (
     write_rows,
 )
 from foldlight.compare.table import FLAT_ARM, Comparison, compare
+from foldlight.frames import Frames
 from foldlight.optics.coverage import coverage_map
 from foldlight.optics.forward import expected_frames
 from foldlight.reconstruct.protocol import Ledger, Reconstruction
-from foldlight.scan import Frames, Scan
+from foldlight.scan import Scan
 
 CANVAS, WINDOW = (64, 80), (24, 16)
 

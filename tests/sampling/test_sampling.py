@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foldlight.core.errors import DataError, SettingsError
+from foldlight.frames import Frames
 from foldlight.optics.coverage import coverage_map
 from foldlight.sampling.grouping import neighbour_groups
 from foldlight.sampling.overlap import disc_overlap, linear_overlap, nearest_spacing_px
 from foldlight.sampling.split import half_split, spatial_split
 from foldlight.sampling.thinning import thin
-from foldlight.scan import Frames
 from foldlight.simulate.acquire import simulate
 from foldlight.simulate.settings import SimulationSettings
 
@@ -157,7 +157,7 @@ def test_a_frame_is_dealt_the_same_in_any_company_but_not_with_another_draw(monk
     some = np.array([90, 3, 41])
     for one, other in zip((kept, held), thin(scan.select(some), 0.6, np.random.default_rng(2)), strict=True):
         assert np.array_equal(other.photons[:], one.photons[some])
-    monkeypatch.setattr("foldlight.scan._BLOCK_PIXELS", 7 * 32 * 32)
+    monkeypatch.setattr("foldlight.frames._BLOCK_PIXELS", 7 * 32 * 32)
     assert np.array_equal(thin(scan, 0.6, np.random.default_rng(2))[0].photons[:], kept.photons[:])
     assert not np.array_equal(thin(scan, 0.6, np.random.default_rng(3))[0].photons[:], kept.photons[:])
     rng = np.random.default_rng(2)

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from foldlight.bundle import Model
+from foldlight.frames import Frames
 from foldlight.networks.generators import build
 from foldlight.networks.settings import NetworkSettings
 from foldlight.reconstruct.neural import NeuralReconstructor
 from foldlight.reconstruct.sharded import reconstruct_on
-from foldlight.scan import Frames, Scan
+from foldlight.scan import Scan
 from foldlight.simulate.acquire import simulate
 from foldlight.simulate.settings import SimulationSettings, VarietySettings
 from foldlight.train import pretraining

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from foldlight.core.errors import DataError, SettingsError
-from foldlight.scan import Frames, Scan
+from foldlight.frames import Frames
+from foldlight.scan import Scan
 from foldlight.train.data import Batch, GroupedFrames, held_out_photons, prepared
 from foldlight.train.settings import TrainingSettings
 

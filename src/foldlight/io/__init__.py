@@ -4,14 +4,14 @@ Formats come in two families, by what holds the arrays: an NPZ, or an HDF5 file.
 are its own and reads them; it is entered in one of the two lists here, and nowhere else.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from foldlight.core.errors import DataError
 from foldlight.core.provenance import sha256_file
-from foldlight.io import container, data001, tike
+from foldlight.io import container, cxi, data001, nexus, tike
 from foldlight.io.container import verify_container, write_container
 from foldlight.io.data001 import write_data001
 from foldlight.io.hdf5 import Hdf5, is_hdf5, open_hdf5
@@ -19,7 +19,7 @@ from foldlight.io.npz import Npz, open_npz
 from foldlight.io.options import ReadOptions
 from foldlight.scan import Scan
 
-__all__ = ["ReadOptions", "read_scan", "verify_container", "write_container", "write_data001"]
+__all__ = ["ReadOptions", "read_scan", "verify_container", "write_container", "write_data001", "write_scan", "writers"]
 
 
 class _NpzFormat(Protocol):
@@ -44,8 +44,15 @@ class _Hdf5Format(Protocol):
     def read(self, file: Hdf5, options: ReadOptions) -> Scan: ...
 
 
+@runtime_checkable
+class _Written(Protocol):
+    """What a module of a format that can be written holds besides."""
+
+    def write(self, path: Path, scan: Scan) -> tuple[Path, ...]: ...
+
+
 _NPZ_FORMATS: tuple[_NpzFormat, ...] = (data001, tike)
-_HDF5_FORMATS: tuple[_Hdf5Format, ...] = (container,)
+_HDF5_FORMATS: tuple[_Hdf5Format, ...] = (container, nexus, cxi)
 _AS_FOUND = ReadOptions()
 
 
@@ -64,6 +71,27 @@ def read_scan(path: Path, options: ReadOptions = _AS_FOUND) -> Scan:
             the key, what was expected, what came, and what to do.
     """
     return _from_hdf5(path, options) if is_hdf5(path) else _from_npz(path, options)
+
+
+def writers() -> dict[str, Callable[[Path, Scan], tuple[Path, ...]]]:
+    """Who writes each format that can be written, by its name."""
+    formats: tuple[_NpzFormat | _Hdf5Format, ...] = (*_NPZ_FORMATS, *_HDF5_FORMATS)
+    return {form.NAME: form.write for form in formats if isinstance(form, _Written)}
+
+
+def write_scan(path: Path, scan: Scan, form: str) -> tuple[Path, ...]:
+    """Write a scan in a format by its name; what the format can't carry is lost, as its module says.
+
+    Returns:
+        The files that were written: some formats have two.
+
+    Raises:
+        DataError: no such format, a scan that it can't hold, or a place that can't be written; nothing is left behind.
+    """
+    known = writers()
+    if form not in known:
+        raise DataError(f"format {form}: expected one of {', '.join(sorted(known))}")
+    return known[form](path, scan)
 
 
 def _from_npz(path: Path, options: ReadOptions) -> Scan:

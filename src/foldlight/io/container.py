@@ -20,17 +20,20 @@ from foldlight.core.errors import DataError
 from foldlight.core.files import replacing
 from foldlight.core.progress import progress_bar
 from foldlight.core.provenance import sha256_arrays
+from foldlight.frames import Frames, Stored, Summary
+from foldlight.geometry import Geometry
 from foldlight.io.frame_writer import COUNTS, REALS, FrameWriter
+from foldlight.io.frames import probe_for, refuse_crop
 from foldlight.io.hdf5 import Hdf5, hdf5_trouble, is_hdf5, open_hdf5, reserve, written_hdf5
 from foldlight.io.npz import about
 from foldlight.io.options import ReadOptions
 from foldlight.io.stored import ChunkedFrames, ContiguousFrames
-from foldlight.scan import Frames, Scan, Stored, Summary
+from foldlight.scan import Scan
 
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["NAME", "SIGNS", "matches", "read", "verify_container", "write_container"]
+__all__ = ["NAME", "SIGNS", "matches", "read", "verify_container", "write", "write_container"]
 
 NAME = "foldlight scan"
 SIGNS = f"the attribute format = {NAME}"
@@ -53,6 +56,7 @@ def read(file: Hdf5, options: ReadOptions) -> Scan:
             still being written; an option contradicts the layout.
     """
     _refuse_options(options)
+    refuse_crop(options)
     version = file.attribute("version")
     if version is None or _single("version", version) != _VERSION:
         raise DataError(f"version: expected {_VERSION}, got {version}; update foldlight")
@@ -64,23 +68,26 @@ def read(file: Hdf5, options: ReadOptions) -> Scan:
         raise DataError("seal: expected positions, probe, object, sums and notes as they were written; copy it again")
     facts, guess = _facts(parts["metadata"]), parts["object"]
     known = Summary(parts["frame_totals"], parts["mean_frame"], tuple(parts["frame_digests"])) if seal else None
-    return Scan(
+    probe, probe_notes = probe_for("probe", parts["probe"], frames, facts["geometry"], options, in_photons=True)
+    scan = Scan(
         replace(frames, known=known),
         parts["positions_px"],
-        parts["probe"],
+        probe,
         _canvas(parts["canvas"]),
         object=None if options.ignore_object or not guess.size else guess,
         object_is_truth=bool(parts["flags"][1]) and guess.size > 0 and not options.ignore_object,
         mask=parts["mask"],
-        notes=(*facts["notes"], *notes),
+        notes=(*facts["notes"], *notes, *probe_notes),
         origin={**facts["origin"], **({"seal": seal} if seal else {})},
         frame_index=parts["frame_index"],
+        geometry=facts["geometry"],
     )
+    return scan.turned(options.orientation, options.translation_sign == "sample", options.position_order == "xy")
 
 
 def _refuse_options(options: ReadOptions) -> None:
     """A container leaves nothing to be said; what agrees with it may be."""
-    stated = {"values": "intensity", "zero_frequency": "centre", "axis_order": "nyx", "position_order": "yx"}
+    stated = {"values": "intensity", "zero_frequency": "centre", "axis_order": "nyx"}
     for name, fixed in stated.items():
         asked = getattr(options, name)
         if asked not in {"auto", fixed}:
@@ -225,7 +232,7 @@ def _metadata_bytes(file: Hdf5) -> bytes:
 
 
 def _facts(metadata: np.ndarray) -> dict[str, Any]:
-    """`notes` and `origin` of the metadata; what the writer was given to add is in the origin."""
+    """`notes`, `geometry` and `origin` of the metadata; what the writer was given to add is in the origin."""
     with about("metadata"):
         try:
             stated = json.loads(metadata.tobytes() or b"{}", parse_constant=lambda _: None)
@@ -234,16 +241,23 @@ def _facts(metadata: np.ndarray) -> dict[str, Any]:
         if not isinstance(stated, dict):
             raise DataError(f"expected a JSON object, got {type(stated).__name__}")
         stated.pop("created_by", None)
+        geometry = Geometry.parse(stated.pop("geometry")) if "geometry" in stated else None
         notes, origin = stated.pop("notes", []), stated.pop("origin", {})
         if not (isinstance(notes, list) and all(isinstance(note, str) for note in notes) and isinstance(origin, dict)):
             raise DataError("expected notes as a list of sentences and origin as an object")
-    return {"notes": notes, "origin": {**origin, **stated}}
+    return {"notes": notes, "origin": {**origin, **stated}, "geometry": geometry}
 
 
 def _seal(parts: Mapping[str, np.ndarray], dtype: np.dtype, shape: tuple[int, int, int]) -> str:
     """sha256 of everything but the frames' bytes; the spec says of what exactly."""
     sizes = f"{dtype.newbyteorder('<').str} {shape}"
     return sha256_arrays(*parts.values(), np.frombuffer(sizes.encode(), dtype=np.uint8))
+
+
+def write(path: Path, scan: Scan) -> tuple[Path, ...]:
+    """`write_container`, as every format is written."""
+    write_container(path, scan)
+    return (path,)
 
 
 def write_container(
@@ -281,8 +295,10 @@ def write_container(
 
 def _metadata(scan: Scan, extra: Mapping[str, Any]) -> bytes:
     """The JSON of `/metadata`; no clock is read. What is known of an earlier file becomes `source`."""
-    contract = {"created_by": f"foldlight {importlib.metadata.version('foldlight')}"}
-    if taken := sorted({*contract, "notes", "origin"} & extra.keys()):
+    contract: dict[str, Any] = {"created_by": f"foldlight {importlib.metadata.version('foldlight')}"}
+    if scan.geometry is not None:
+        contract["geometry"] = scan.geometry.plain()
+    if taken := sorted({*contract, "notes", "origin", "geometry"} & extra.keys()):
         raise DataError(f"metadata: expected other names than the layout's own, got {', '.join(taken)}; rename them")
     before = {name: scan.origin[name] for name in _FOUND if name in scan.origin}
     origin = {name: fact for name, fact in scan.origin.items() if name not in _FOUND}

@@ -13,20 +13,22 @@ from typing import Any
 import numpy as np
 
 from foldlight.core.errors import DataError
+from foldlight.frames import Frames, turn
+from foldlight.geometry import Geometry
 from foldlight.io.frames import (
     Storage,
     finite,
     moved_to_canvas,
     numbers,
     photon_frames,
-    probe_modes,
-    scaled_to_photons,
+    probe_for,
+    refuse_crop,
 )
 from foldlight.io.npz import Blocks, Npz, about, write_npz
 from foldlight.io.options import ReadOptions
-from foldlight.scan import Frames, Scan
+from foldlight.scan import Scan
 
-__all__ = ["KEYS", "NAME", "matches", "read", "write_data001"]
+__all__ = ["KEYS", "NAME", "matches", "read", "write", "write_data001"]
 
 NAME = "DATA-001"
 KEYS: tuple[str, ...] = ("diffraction", "xcoords", "ycoords", "probeGuess")
@@ -47,15 +49,18 @@ def read(archive: Npz, options: ReadOptions) -> Scan:
     Raises:
         DataError: a key is missing, or an array is not what the contract or a Scan asks for.
     """
+    refuse_crop(options)
     facts = _facts(archive)
     key = next((key for key in _FRAMES if key in archive), "diffraction")
     positions, notes = _positions(archive, options)
     frames, frame_notes = photon_frames(key, archive[key], len(positions), _storage(facts), options)
     _square(key, frames)
-    probe, probe_notes = _probe(archive, frames, facts)
+    geometry = Geometry.parse(facts["geometry"]) if "geometry" in facts else None
+    in_photons = facts.get("probe_unit") == _PROBE_UNIT
+    probe, probe_notes = probe_for("probeGuess", archive["probeGuess"], frames, geometry, options, in_photons)
     guess = _object(archive, options)
     positions, canvas, canvas_notes = _place(positions, frames.shape[1:], guess, facts)
-    return Scan(
+    scan = Scan(
         frames,
         positions,
         probe,
@@ -66,7 +71,9 @@ def read(archive: Npz, options: ReadOptions) -> Scan:
         notes=(*_key_notes(archive, key), *notes, *frame_notes, *probe_notes, *canvas_notes),
         origin={**_traits(facts), **({"metadata": facts} if facts else {})},
         frame_index=_frame_index(archive, len(frames)),
+        geometry=geometry,
     )
+    return scan.turned(negated=options.translation_sign == "sample")
 
 
 def _facts(archive: Npz) -> dict[str, Any]:
@@ -122,15 +129,6 @@ def _square(key: str, frames: Frames) -> None:
         raise DataError(f"{key}: expected square frames of even size, got {height} x {width}; crop or pad the frames")
 
 
-def _probe(archive: Npz, frames: Frames, facts: Mapping[str, Any]) -> tuple[np.ndarray, list[str]]:
-    """(mode, y, x) complex64 [sqrt(photon)]."""
-    probe = probe_modes("probeGuess", archive["probeGuess"], frames.shape[1:])
-    if facts.get("probe_unit") == _PROBE_UNIT:
-        return probe, []
-    probe, note = scaled_to_photons("probeGuess", probe, frames)
-    return probe, [note]
-
-
 def _object(archive: Npz, options: ReadOptions) -> np.ndarray | None:
     if options.ignore_object or "objectGuess" not in archive:
         return None
@@ -173,12 +171,13 @@ def _fits(positions: np.ndarray, window: tuple[int, int], canvas: tuple[int, ...
 def _mask(archive: Npz, frames: Frames) -> np.ndarray:
     """(y, x) bool, True where valid, laid out as the frames are stored; a DATA-001 without it trusts all pixels."""
     if "mask" not in archive:
-        return np.ones(frames.shape[1:], dtype=bool)
+        return frames.mask
     with about("mask"):
         mask = np.array(numbers(archive["mask"], 2, "b"), subok=False)
         if mask.shape != frames.shape[1:]:
             raise DataError(f"expected shape {frames.shape[1:]} as the frames, got {mask.shape}")
-    return np.fft.fftshift(mask) if frames.corner else mask
+    upright = turn(np.fft.fftshift(mask) if frames.corner else mask, frames.orientation)
+    return np.asarray(upright & frames.mask)
 
 
 def _frame_index(archive: Npz, n: int) -> np.ndarray:
@@ -207,6 +206,12 @@ def _key_notes(archive: Npz, key: str) -> list[str]:
 def _traits(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The facts that stay true of the scan however often it is written: doses and seeds."""
     return {name: value for name, value in facts.items() if name.startswith(("dose", "seed"))}
+
+
+def write(path: Path, scan: Scan) -> tuple[Path, ...]:
+    """`write_data001`, as every format is written."""
+    write_data001(path, scan)
+    return (path,)
 
 
 def write_data001(path: Path, scan: Scan, metadata: Mapping[str, Any] | None = None) -> None:
@@ -259,6 +264,7 @@ def _metadata(scan: Scan, extra: Mapping[str, Any]) -> str:
         "probe_unit": _PROBE_UNIT,
         "object_is_truth": scan.object_is_truth,
         "canvas": list(scan.canvas),
+        **({} if scan.geometry is None else {"geometry": scan.geometry.plain()}),
         "dose_measured": float(scan.photons.totals.mean()),
         "transformations": list(scan.notes),
         "source": scan.origin,

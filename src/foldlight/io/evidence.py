@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from foldlight.core.errors import DataError
+from foldlight.frames import Stored
 
 __all__ = ["Verdict", "beam_shares", "is_whole", "judge_axis_order", "judge_values", "judge_zero_frequency", "spread"]
 
@@ -33,7 +34,7 @@ class Verdict:
     scale: float = 1.0
 
 
-def spread(stored: np.ndarray, count: int) -> np.ndarray:
+def spread(stored: Stored, count: int) -> np.ndarray:
     """Up to `count` frames, evenly spread over the scan, first and last among them."""
     index = np.unique(np.linspace(0, len(stored) - 1, min(count, len(stored))).astype(int))
     return np.asarray(stored[index])

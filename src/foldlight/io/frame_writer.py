@@ -10,8 +10,8 @@ import numpy as np
 
 from foldlight.core.errors import DataError
 from foldlight.core.files import replacing
+from foldlight.frames import Frames
 from foldlight.io.hdf5 import hdf5_trouble, reserve, written_hdf5
-from foldlight.scan import Frames
 
 if TYPE_CHECKING:
     import h5py

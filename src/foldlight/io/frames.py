@@ -1,20 +1,39 @@
 """From stored arrays to the parts of a Scan: what every reader does the same way."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
 from foldlight.core.errors import DataError
+from foldlight.frames import Frames, Stored, transposes
+from foldlight.geometry import Geometry, wavelength_of
 from foldlight.io.evidence import is_whole, judge_axis_order, judge_values, judge_zero_frequency, spread
 from foldlight.io.npz import about
 from foldlight.io.options import ReadOptions
-from foldlight.scan import Frames, place_on_canvas
+from foldlight.io.probes import guessed_probe, read_probe
+from foldlight.scan import place_on_canvas
 
-__all__ = ["Storage", "finite", "moved_to_canvas", "numbers", "photon_frames", "probe_modes", "scaled_to_photons"]
+__all__ = [
+    "Storage",
+    "finite",
+    "geometry_of",
+    "moved_to_canvas",
+    "numbers",
+    "photon_frames",
+    "placed_positions",
+    "probe_for",
+    "probe_modes",
+    "refuse_crop",
+    "scaled_to_photons",
+]
 
 _BLOCK_BYTES = 1 << 24
 _SAMPLE = 32  # frames that bear witness
+_MOST_MARKED = 0.5  # of a detector that still sees something; more are a fault of the file
+_SAME_LENGTH = 1e-3  # relative, between a stated pixel and the one that follows from the rest
 
 
 @dataclass(frozen=True)
@@ -35,66 +54,339 @@ class Storage:
 
 
 def photon_frames(
-    key: str, stored: np.ndarray, n_positions: int, storage: Storage, options: ReadOptions
+    key: str,
+    stored: Stored,
+    n_positions: int,
+    storage: Storage,
+    options: ReadOptions,
+    bad: np.ndarray | None = None,
 ) -> tuple[Frames, tuple[str, ...]]:
     """Frames that give photons, from an array as it lies in a file, and notes on what was found.
 
-    The array is read in blocks to refuse bad numbers, and stays memory-mapped if it was.
+    All frames are read once, in blocks, to refuse bad numbers; they stay in their file if they were there. Pixels that
+    hold the largest number of an unsigned type, one negative number, or no number, in every frame, carry a detector's
+    mark for a bad pixel, and are taken as such.
+
+    Args:
+        key: name of the array.
+        stored: (n, y, x), or with the frame number last.
+        n_positions: as many frames there have to be.
+        storage: how the format and the file say that frames are stored.
+        options: what the user says.
+        bad: (y, x) bool of the stored frames, True where the file says that a pixel is bad.
 
     Raises:
-        DataError: not three axes of real numbers >= 0, not as many as the positions, or nothing says how to read them.
+        DataError: not three axes of real numbers >= 0, not as many as the positions, nothing says how to read them, or
+            a crop that is not inside.
     """
     with about(key):
-        stored, notes = _frame_first(numbers(stored, 3), n_positions, storage, options)
-        _refuse_bad(stored)
-        sample = spread(stored, min(_SAMPLE, max(4, 4 * _BLOCK_BYTES // stored[0].nbytes)))
+        stored, notes = _frame_first(_real(stored), n_positions, storage, options)
+        bad, bad_notes = _bad_pixels(stored, bad)
+        crop, crop_notes = _crop((stored.shape[1], stored.shape[2]), options)
+        view = Frames(stored, crop=crop, bad=bad)
+        sample = _sample(view)
         values = judge_values(sample, options.values, storage.declared.get("values"), storage.values)
         amplitude, scale = values.choice == "amplitude", options.scale or storage.scale or values.scale
         photons = (sample.astype(np.float64) * scale) ** (2 if amplitude else 1)
+        asked = "centre" if options.centre_px and options.zero_frequency == "auto" else options.zero_frequency
         beam = judge_zero_frequency(
-            photons.mean(axis=0), options.zero_frequency, storage.declared.get("zero_frequency"), storage.zero_frequency
+            photons.mean(axis=0), asked, storage.declared.get("zero_frequency"), storage.zero_frequency
         )
+        if crop and beam.choice == "corner":
+            raise DataError("expected frames with the zero frequency in the middle to crop, got it in the corner")
     whole = is_whole(photons, stored.dtype, roundings=1.25 if scale == 1.0 else 3.0)  # scaling rounded too
     corner = beam.choice == "corner"
     formula = f"(stored * {scale:.9g})^2" if amplitude else f"stored * {scale:.9g}"
     unknown = not (whole or options.scale or storage.scale)
     unit = "whole numbers" if whole else "in the file's own unit, no scale is known" if unknown else "not whole numbers"
+    turned = [] if options.orientation == "as_stored" else [f"frames turned: {options.orientation}, as the option says"]
     notes += [
+        *bad_notes,
+        *crop_notes,
         f"{values.choice}, {values.reason}; photons = {formula}, {unit}",
         f"zero frequency in the {beam.choice}{', moved to the centre' * corner}: {beam.reason}",
+        *turned,
     ]
-    return Frames(stored, amplitude, scale, corner, whole), tuple(f"{key}: {note}" for note in notes)
+    frames = replace(
+        view, amplitude=amplitude, scale=scale, corner=corner, whole=whole, orientation=options.orientation
+    )
+    return frames, tuple(f"{key}: {note}" for note in notes)
 
 
-def _frame_first(
-    stored: np.ndarray, n_positions: int, storage: Storage, options: ReadOptions
-) -> tuple[np.ndarray, list[str]]:
+def _real(stored: Stored) -> Stored:
+    if isinstance(stored, np.ndarray):
+        return numbers(stored, 3)
+    if stored.dtype.kind not in "iuf":
+        raise DataError(f"expected real numbers, got {stored.dtype}")
+    return stored
+
+
+def _frame_first(stored: Stored, n_positions: int, storage: Storage, options: ReadOptions) -> tuple[Stored, list[str]]:
     """The same frames as (n, y, x)."""
-    if not stored.size:
+    if not math.prod(stored.shape):
         raise DataError(f"expected at least one frame, got an empty scan of shape {stored.shape}")
     order = judge_axis_order(stored.shape, n_positions, options.axis_order, storage.declared.get("axis_order"))
     if order.choice == "nyx":
         return stored, []
-    turned = np.moveaxis(stored, -1, 0)
-    if isinstance(stored, np.memmap):  # one frame would touch every page of the file
-        turned = np.array(turned, order="C", subok=False)
+    turned = np.moveaxis(np.asarray(stored) if isinstance(stored, np.ndarray) else stored[:], -1, 0)
+    if not isinstance(stored, np.ndarray) or isinstance(stored, np.memmap):
+        turned = np.array(turned, order="C", subok=False)  # one frame would touch every page of the file
     return turned, [f"axes (y, x, n) turned to (n, y, x), {order.reason}"]
 
 
-def _refuse_bad(stored: np.ndarray) -> None:
-    """Refuse what is negative or not finite, a block at a time."""
-    step = max(1, _BLOCK_BYTES // stored[0].nbytes)
-    for start in range(0, len(stored), step):
-        block = stored[start : start + step]
+def _sample(view: Frames) -> np.ndarray:
+    """Some frames as they are stored, in their own type, cropped, bad pixels 0."""
+    _, height, width = view.stored.shape
+    size = height * width * view.stored.dtype.itemsize
+    sample = spread(view.stored, min(_SAMPLE, max(4, 4 * _BLOCK_BYTES // size)))
+    if view.bad is not None:
+        sample[:, view.bad] = 0
+    if view.crop is None:
+        return sample
+    top, bottom, left, right = view.crop
+    return sample[:, top:bottom, left:right]
+
+
+def _bad_pixels(stored: Stored, declared: np.ndarray | None) -> tuple[np.ndarray | None, list[str]]:
+    """Pixels that are bad by the file's word or by a detector's mark; refuses other bad numbers, a block at a time."""
+    n, height, width = stored.shape
+    if declared is not None and declared.shape != (height, width):
+        raise DataError(f"expected bad pixels of shape {(height, width)} as the frames, got {declared.shape}")
+    step = max(1, _BLOCK_BYTES // (height * width * stored.dtype.itemsize))
+    first, same = np.asarray(stored[0]), np.ones((height, width), dtype=bool)
+    nothing = np.isnan(first)  # equal to nothing, itself included
+    faults = {name: _Fault(np.zeros((height, width), dtype=np.int64)) for name in ("not finite", "negative")}
+    for start in range(0, n, step):
+        block = np.asarray(stored[start : start + step])
+        same &= np.where(nothing, np.isnan(block), block == first).all(axis=0)
         if block.min() >= 0 and np.isfinite(block.max()):  # NaN fails the comparison
             continue
-        for fault, bad in (("not finite", ~np.isfinite(block)), ("negative", block < 0)):
-            if bad.any():
-                first = start + int(np.argwhere(bad.any(axis=(1, 2)))[0, 0])
-                raise DataError(
-                    f"expected finite numbers >= 0, got {int(bad.sum())} {fault}, first in frame {first};"
-                    " mend or leave out such frames"
-                )
+        faults["not finite"] = faults["not finite"].and_of(~np.isfinite(block), start)
+        faults["negative"] = faults["negative"].and_of(block < 0, start)
+    marked = same & _marks(first)
+    if n == 1 or marked.mean() > _MOST_MARKED:
+        marked = np.zeros_like(marked)
+    bad = marked if declared is None else marked | declared
+    for name, fault in faults.items():
+        if count := int(fault.counts[~bad].sum()):
+            raise DataError(
+                f"expected finite numbers >= 0, got {count} {name}, first in frame {fault.first(bad)};"
+                " mend or leave out such frames"
+            )
+    notes = []
+    if declared is not None and declared.any():
+        notes.append(f"{int(declared.sum())} bad pixels, as the file says")
+    if more := int((marked & ~(np.zeros_like(marked) if declared is None else declared)).sum()):
+        notes.append(f"{more} pixels hold a mark of a bad pixel in every frame, for instance {first[marked][0]:g}")
+    return (bad if bad.any() else None), notes
+
+
+def _marks(frame: np.ndarray) -> np.ndarray:
+    """Where a frame holds what detectors write for a pixel that is broken, or hidden between modules."""
+    if frame.dtype.kind == "f":
+        return ~np.isfinite(frame) | (frame < 0)
+    top = np.iinfo(frame.dtype).max
+    return (frame < 0) | ((frame == top) & (top > 255))  # a byte is soon full of photons
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """One kind of bad number: how many in each pixel, and the pixels where frames first had some."""
+
+    counts: np.ndarray
+    seen: tuple[tuple[int, np.ndarray], ...] = ()
+
+    def and_of(self, found: np.ndarray, start: int) -> "_Fault":
+        """With those of a further block, whose first frame is `start`."""
+        if not found.any():
+            return self
+        fresh = found.any(axis=0) & (self.counts == 0)
+        frames = start + found.argmax(axis=0)
+        more = ((start, np.where(fresh, frames, -1)),) if fresh.any() else ()
+        return _Fault(self.counts + found.sum(axis=0), (*self.seen, *more))
+
+    def first(self, bad: np.ndarray) -> int:
+        """The first frame that had one outside of the bad pixels."""
+        return min(int(at[(at >= 0) & ~bad].min()) for _, at in self.seen if ((at >= 0) & ~bad).any())
+
+
+def _crop(window: tuple[int, int], options: ReadOptions) -> tuple[tuple[int, int, int, int] | None, list[str]]:
+    """(y0, y1, x0, x1) of the part that the options ask for, with the direct beam on its pixel N // 2."""
+    if options.crop_px is None and options.centre_px is None:
+        return None, []
+    centre = [round(at) for at in options.centre_px or (window[0] // 2, window[1] // 2)]
+    room = [2 * min(at, size - at) for at, size in zip(centre, window, strict=True)]
+    sizes = [options.crop_px or part for part in room]
+    if min(room) < 8 or any(size > part for size, part in zip(sizes, room, strict=True)):
+        raise DataError(
+            f"expected a crop inside the {window[0]} x {window[1]} frame, got {sizes[0]} x {sizes[1]} around"
+            f" {tuple(centre)}; at most {room[0]} x {room[1]} px fit, set crop_px or centre_px"
+        )
+    top, left = (at - size // 2 for at, size in zip(centre, sizes, strict=True))
+    note = f"{sizes[0]} x {sizes[1]} px taken of {window[0]} x {window[1]}, around (y, x) = {tuple(centre)}"
+    return (top, top + sizes[0], left, left + sizes[1]), [note]
+
+
+def refuse_crop(options: ReadOptions) -> None:
+    """Refuse to crop the frames of a format that has pixels instead of metres: other frames have other object pixels.
+
+    Raises:
+        DataError: a crop was asked for.
+    """
+    if options.crop_px is not None or options.centre_px is not None:
+        raise DataError(
+            "crop_px, centre_px: expected neither for a format with positions in pixels, since cropped frames have"
+            " other object pixels; crop before such a file is written"
+        )
+
+
+def geometry_of(
+    frames: Frames,
+    options: ReadOptions,
+    wavelength_m: float | None = None,
+    distance_m: float | None = None,
+    detector_pixel_m: tuple[float, float] | None = None,
+    pixel_size_m: tuple[float, float] | None = None,
+) -> tuple[Geometry, list[str]]:
+    """The lengths behind the pixels, from what the file says and what the user says instead, and notes.
+
+    Args:
+        frames: as they are read.
+        options: what the user says; it counts more than the file.
+        wavelength_m: of the light, as the file has it [m]; also of visible light, and of electrons.
+        distance_m: from sample to detector, likewise [m].
+        detector_pixel_m: (y, x) of a detector pixel, along the axes of the stored frames [m].
+        pixel_size_m: (y, x) of an object pixel, where the file says it, for frames that are not cropped [m].
+
+    Raises:
+        DataError: something is missing, with the option that gives it, or absurd.
+    """
+    given = {name: getattr(options, name) for name in ("energy_kev", "distance_m", "detector_pixel_um", "pixel_nm")}
+    notes = [f"{name} = {value:g}, as the option says" for name, value in given.items() if value]
+    wavelength = wavelength_of(options.energy_kev * 1e3) if options.energy_kev else wavelength_m
+    distance = options.distance_m or distance_m
+    detector, stated = detector_pixel_m, None if frames.crop else pixel_size_m
+    if transposes(options.orientation):
+        detector, stated = _reversed(detector), _reversed(stated)
+    if options.detector_pixel_um:
+        detector = (options.detector_pixel_um * 1e-6,) * 2
+    if options.pixel_nm:
+        stated = (options.pixel_nm * 1e-9,) * 2
+    far = _far_field(frames.shape[1:], wavelength, distance, detector)
+    if stated and not (far and not options.pixel_nm and any(given.values())):
+        known = Geometry(stated, wavelength, distance, detector)
+        if far and not np.allclose(stated, far.pixel_size_m, rtol=_SAME_LENGTH):
+            notes.append(
+                f"object pixel: {_nm(known)} as stated, although light, distance and detector pixel make {_nm(far)}"
+            )
+        return known, notes
+    if far is None:
+        parts = {"energy_kev": wavelength, "distance_m": distance, "detector_pixel_um": detector}
+        missing = ", ".join(name for name, value in parts.items() if not value)
+        raise DataError(f"expected the size of an object pixel or what it follows from; set pixel_nm, or {missing}")
+    return far, notes
+
+
+def _reversed(pair: tuple[float, float] | None) -> tuple[float, float] | None:
+    return None if pair is None else pair[::-1]
+
+
+def _nm(geometry: Geometry) -> str:
+    height, width = geometry.pixel_size_m
+    return f"{height * 1e9:.5g} x {width * 1e9:.5g} nm"
+
+
+def _far_field(
+    window: tuple[int, int],
+    wavelength_m: float | None,
+    distance_m: float | None,
+    detector_pixel_m: tuple[float, float] | None,
+) -> Geometry | None:
+    """The geometry that these make, where all are known."""
+    if wavelength_m is None or distance_m is None or detector_pixel_m is None:
+        return None
+    return Geometry.far_field(window, wavelength_m, distance_m, detector_pixel_m)
+
+
+def placed_positions(
+    key: str,
+    positions: np.ndarray,
+    geometry: Geometry | None,
+    options: ReadOptions,
+    sign: Literal["beam", "sample"] = "beam",
+) -> tuple[np.ndarray, list[str]]:
+    """Positions (n, 2) float64 (y, x) [px] of the beam on the sample, of any origin, and notes.
+
+    Args:
+        key: name of the array.
+        positions: (n, 2) real numbers (y, x): in metres when there is a geometry, else in pixels.
+        geometry: of the scan.
+        options: what the user says of order and sign.
+        sign: whose motion the format says they are.
+
+    Raises:
+        DataError: another shape, or numbers that are not finite.
+    """
+    with about(key):
+        found = numbers(np.asarray(positions), 2).astype(np.float64)
+        if found.shape[1] != 2 or not len(found):
+            raise DataError(f"expected (n, 2) positions, got shape {found.shape}")
+        finite(found)
+    notes = []
+    if options.position_order == "xy":
+        found = found[:, ::-1]
+        notes.append(f"{key}: (x, y) swapped, as the option position_order says")
+    if geometry is not None:
+        found = found / np.array(geometry.pixel_size_m)
+        notes.append(f"{key}: metres turned to object pixels of {_nm(geometry)}")
+    chosen = sign if options.translation_sign == "auto" else options.translation_sign
+    source = "as the format says" if options.translation_sign == "auto" else "as the option translation_sign says"
+    if chosen == "sample":
+        found = -found
+        notes.append(f"{key}: the sample's motion, {source}, so negated")
+    elif sign == "sample":
+        notes.append(f"{key}: the beam's motion, {source}")
+    return np.ascontiguousarray(found), notes
+
+
+def probe_for(
+    key: str,
+    stored: np.ndarray | None,
+    frames: Frames,
+    geometry: Geometry | None,
+    options: ReadOptions,
+    in_photons: bool = False,
+) -> tuple[np.ndarray, list[str]]:
+    """The probe (mode, y, x) complex64 [sqrt(photon)]: of the file the user names, else the scan's, else guessed.
+
+    Args:
+        key: name of the array.
+        stored: (y, x) or (mode, y, x) complex in the file, or None.
+        frames: of the scan.
+        geometry: for a guess with a defocus.
+        options: `probe_from` and `defocus_um`.
+        in_photons: the stored probe has its unit; else it is scaled to the mean photons per frame.
+
+    Raises:
+        DataError: no probe of the frames' size, no light in it, or a defocus without a geometry.
+    """
+    if options.probe_from is not None:
+        name = options.probe_from.name
+        probe = probe_modes(name, read_probe(options.probe_from, options.limit_bytes), frames.shape[1:])
+        probe, note = scaled_to_photons(name, probe, frames)
+        return probe, [f"probe: that of {name}, as the option probe_from says", note]
+    if stored is not None and frames.crop is None:
+        probe = probe_modes(key, stored, frames.shape[1:])
+        if in_photons:
+            return probe, []
+        probe, note = scaled_to_photons(key, probe, frames)
+        return probe, [note]
+    lost = [f"{key}: left out, it is that of frames that are not cropped"] if stored is not None else []
+    note = (
+        f"probe: none, guessed as the mean frame back at the sample, {options.defocus_um:g} um from the focus; refine"
+        " it, or name one with the option probe_from"
+    )
+    return guessed_probe(frames, geometry, options.defocus_um * 1e-6), [*lost, note]
 
 
 def numbers(array: np.ndarray, ndim: int, kinds: str = "iuf") -> np.ndarray:

@@ -3,6 +3,8 @@
 h5py is imported when a file is opened, so that importing readers costs nothing.
 """
 
+import importlib
+import importlib.util
 import math
 import os
 import re
@@ -14,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foldlight.core.errors import DataError
+from foldlight.frames import Stored
 from foldlight.io.npz import about
+from foldlight.io.stored import ContiguousFrames, DatasetFrames
 
 if TYPE_CHECKING:
     import h5py
@@ -96,6 +100,90 @@ class Hdf5:
                 raise DataError("expected numbers, got an empty dataset")
             return found
 
+    def members(self, name: str = "/") -> tuple[str, ...]:
+        """Names of what lies in a group; none where there is no such group.
+
+        Raises:
+            DataError: it can't be read.
+        """
+        import h5py
+
+        with _damage(name):
+            found = self._file.get(name)
+            return tuple(found) if isinstance(found, h5py.Group) else ()
+
+    def number(self, name: str) -> float | None:
+        """A dataset of one number; None where it is absent.
+
+        Raises:
+            DataError: it is not one number.
+        """
+        if name not in self:
+            return None
+        dataset = self.dataset(name)
+        with _damage(name):
+            if dataset.size != 1 or dataset.dtype.kind not in "iuf":
+                raise DataError(f"expected one number, got shape {dataset.shape} of {dataset.dtype}")
+            return float(np.asarray(dataset[()]).item())
+
+    def text(self, name: str) -> str | None:
+        """A dataset of one text; None where it is absent or something else.
+
+        Raises:
+            DataError: it can't be read.
+        """
+        import h5py
+
+        with _damage(name):
+            found = self._file.get(name)
+            if not isinstance(found, h5py.Dataset) or found.shape is None or found.size != 1:
+                return None
+            if h5py.check_string_dtype(found.dtype) is None:
+                return None
+            value = found[()] if found.shape == () else found[(0,) * found.ndim]
+            return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+    def frames(self, name: str) -> Stored:
+        """Frames (n, y, x) that are read when they are asked for; further leading axes, of a raster, become one.
+
+        Contiguous, chunked, packed, virtual, or in another file that this one links to.
+
+        Raises:
+            DataError: no such dataset, not three axes or more of real numbers, or packed by a filter that is not here.
+        """
+        dataset = self.dataset(name)
+        with _damage(name):
+            if dataset.dtype.kind not in "iuf" or dataset.ndim < 3:
+                raise DataError(
+                    f"expected frames (n, y, x) of real numbers, got shape {dataset.shape} of {dataset.dtype}"
+                )
+            if not dataset.size:
+                raise DataError(f"expected at least one frame, got an empty scan of shape {dataset.shape}")
+            _refuse_unknown_filters(dataset)
+            here = dataset.file == self._file and not dataset.is_virtual and not dataset.external
+            offset = dataset.id.get_offset() if here and dataset.chunks is None else None
+            if offset is not None:
+                shape = (math.prod(dataset.shape[:-2]), *dataset.shape[-2:])
+                return ContiguousFrames(self.path, int(offset), shape, dataset.dtype)
+            self.affordable_frame(dataset)
+            if here:
+                self.plausible(dataset.size * dataset.dtype.itemsize)
+            self.keep()
+            return DatasetFrames(dataset, f"{self.path}: {name}")
+
+    def affordable_frame(self, dataset: "h5py.Dataset") -> None:
+        """Refuse a dataset of which one frame, or one chunk, is too much.
+
+        Raises:
+            DataError: more bytes than the limit.
+        """
+        for sizes in (dataset.shape[-2:], dataset.chunks or ()):
+            if (need := math.prod(sizes) * dataset.dtype.itemsize) > self._limit_bytes:
+                raise DataError(
+                    f"expected at most {self._limit_bytes / 2**30:.3g} GiB a frame or chunk, got"
+                    f" {need / 2**30:.3g} GiB; raise unpacked_limit_gib if you trust the file"
+                )
+
     def array(self, name: str, rows: int | None = None) -> np.ndarray:
         """A dataset in memory, or its first rows.
 
@@ -134,6 +222,25 @@ class Hdf5:
             raise DataError(
                 f"expected at most {self._held_bytes:.4g} bytes in such a file, got {need:.4g}; it is damaged"
             )
+
+
+def _refuse_unknown_filters(dataset: "h5py.Dataset") -> None:
+    """Refuse what can't be unpacked here, before anything is read."""
+    import h5py
+
+    settings = dataset.id.get_create_plist()
+    for index in range(settings.get_nfilters()):
+        code, _, _, label = settings.get_filter(index)
+        if h5py.h5z.filter_avail(code):
+            continue
+        if importlib.util.find_spec("hdf5plugin"):
+            importlib.import_module("hdf5plugin")  # registers its filters
+            if h5py.h5z.filter_avail(code):
+                continue
+        named = bytes(label).decode(errors="replace") or f"number {code}"
+        raise DataError(
+            f"expected a packing that HDF5 knows here, got the filter {named}; pip install 'foldlight[beamline]'"
+        )
 
 
 @contextmanager
@@ -176,7 +283,9 @@ def open_hdf5(path: Path, limit_bytes: int = 16 << 30, unfinished: bool = False)
 
 
 @contextmanager
-def written_hdf5(path: Path, mode: str = "w", aligned: int = 1) -> "Iterator[h5py.File]":
+def written_hdf5(
+    path: Path, mode: str = "w", aligned: int = 1, library: tuple[str, str] = _LIBRARY
+) -> "Iterator[h5py.File]":
     """A file to write, or with `r+` to write on, as long as it needs to be when the block ends.
 
     HDF5 does not outlive a full disk: the process ends with a signal when it closes the file, or later. So ask for the
@@ -186,6 +295,7 @@ def written_hdf5(path: Path, mode: str = "w", aligned: int = 1) -> "Iterator[h5p
         path: the file.
         mode: `w` or `r+`.
         aligned: arrays of so many bytes or more begin at a multiple of it.
+        library: oldest and newest version of HDF5 whose structures are used.
 
     Raises:
         OSError: it can't be written.
@@ -193,7 +303,7 @@ def written_hdf5(path: Path, mode: str = "w", aligned: int = 1) -> "Iterator[h5p
     import h5py
 
     how = {"alignment_threshold": aligned, "alignment_interval": aligned, "rdcc_nbytes": _UNWRITTEN_BYTES}
-    file = h5py.File(path, mode, libver=_LIBRARY, **how)
+    file = h5py.File(path, mode, libver=library, **how)
     size = None
     try:
         yield file

@@ -7,6 +7,7 @@ time, warm: half a million frames a second, of uint8 and uint16 alike, where a m
 0.9 (uint16) or 1.7 million (uint8) once it holds the scan. A step of training takes longer for a frame by a thousand.
 """
 
+import math
 import os
 import threading
 import weakref
@@ -16,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from foldlight.core.errors import DataError
-from foldlight.scan import Index
+from foldlight.frames import Index
 
-__all__ = ["ChunkedFrames", "ContiguousFrames", "places"]
+__all__ = ["ChunkedFrames", "ContiguousFrames", "DatasetFrames", "places"]
 
 
 class ContiguousFrames:
@@ -140,6 +141,55 @@ class ChunkedFrames:
             raise DataError(
                 f"{self._name}: expected whole frames, could not read {first} to {last - 1}:"
                 f" {error}; copy the file again"
+            ) from None
+        return part
+
+
+class DatasetFrames:
+    """Frames (n, y, x) of any HDF5 dataset with the frames' axes last: links, virtual datasets, rasters.
+
+    Args:
+        dataset: an open `h5py.Dataset` of three axes or more; its file must stay open.
+        name: of file and dataset, for messages.
+
+    Raises:
+        DataError: when reading: a part of it is damaged or not there.
+    """
+
+    ndim = 3
+
+    def __init__(self, dataset: Any, name: str) -> None:
+        self._raster = tuple(int(size) for size in dataset.shape[:-2])
+        self.shape: tuple[int, int, int] = (math.prod(self._raster), *dataset.shape[-2:])
+        self.dtype: np.dtype = dataset.dtype
+        self._dataset, self._name = dataset, name
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Index) -> np.ndarray:
+        """Frames by index, read now: (y, x) for a number, else (k, y, x)."""
+        numbers = places(index, len(self))
+        wanted = np.ravel(numbers)
+        found = np.empty((wanted.size, *self.shape[1:]), dtype=self.dtype)
+        row = self._raster[-1]
+        breaks = np.flatnonzero((np.diff(wanted) != 1) | (wanted[1:] % row == 0)) + 1
+        for run in np.split(np.arange(wanted.size), breaks):  # those that follow each other are one read
+            if run.size:
+                found[run] = self._part(int(wanted[run[0]]), run.size)
+        return found if numbers.ndim else found[0]
+
+    def _part(self, first: int, count: int) -> np.ndarray:
+        """`count` frames within one row of the raster."""
+        *above, start = (int(place) for place in np.unravel_index(first, self._raster))
+        try:
+            with self._lock:
+                part: np.ndarray = self._dataset[(*above, slice(start, start + count))]
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DataError(
+                f"{self._name}: expected whole frames, could not read {first} to {first + count - 1}:"
+                f" {error}; copy the file again, with those it links to"
             ) from None
         return part
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from foldlight.core.errors import DataError
 from foldlight.io.evidence import beam_shares
-from foldlight.io.frames import Storage, finite, moved_to_canvas, numbers, photon_frames, probe_modes, scaled_to_photons
-from foldlight.io.npz import Npz, about
+from foldlight.io.frames import Storage, moved_to_canvas, photon_frames, placed_positions, probe_for, refuse_crop
+from foldlight.io.npz import Npz
 from foldlight.io.options import ReadOptions
 from foldlight.scan import Scan
 
@@ -32,12 +32,13 @@ def read(archive: Npz, options: ReadOptions) -> Scan:
     Raises:
         DataError: a key is missing, an array is not what it has to be, or the file holds several angles.
     """
-    positions = _positions(_single("scan", archive["scan"], 2), options)
+    refuse_crop(options)
+    positions, position_notes = placed_positions("scan", _single("scan", archive["scan"], 2), None, options)
     data = _single("data", archive["data"], 3)
     frames, frame_notes = photon_frames("data", data, len(positions), Storage("intensity", "corner"), options)
     window = frames.shape[1:]
-    probe, probe_notes = _probe(archive["probe"], window)
-    probe, scale_note = scaled_to_photons("probe", probe, frames)
+    stored, centre_notes = _probe(archive["probe"])
+    probe, probe_notes = probe_for("probe", stored, frames, None, options)
     corner_note = "scan: minimum corners of the windows turned to their centre pixels N // 2"
     placed, canvas, canvas_note = moved_to_canvas(positions + np.array(window) // 2, window)
     unused = sorted(set(archive.keys) - {*KEYS})
@@ -49,9 +50,9 @@ def read(archive: Npz, options: ReadOptions) -> Scan:
         notes=(
             *([f"keys not used: {', '.join(unused)}"] if unused else []),
             *frame_notes,
+            *centre_notes,
             *probe_notes,
-            scale_note,
-            *(["scan: (x, y) swapped, as the option position_order says"] if options.position_order == "xy" else []),
+            *position_notes,
             corner_note,
             canvas_note,
         ),
@@ -70,19 +71,9 @@ def _single(key: str, array: np.ndarray, ndim: int) -> np.ndarray:
     return array
 
 
-def _positions(stored: np.ndarray, options: ReadOptions) -> np.ndarray:
-    """(n, 2) float64 (y, x) minimum corners [px]."""
-    with about("scan"):
-        positions = numbers(stored, 2).astype(np.float64)
-        if positions.shape[1] != 2 or not len(positions):
-            raise DataError(f"expected (n, 2) positions, got shape {positions.shape}")
-        finite(positions)
-    return positions[:, ::-1] if options.position_order == "xy" else positions
-
-
-def _probe(stored: np.ndarray, window: tuple[int, int]) -> tuple[np.ndarray, list[str]]:
-    """(mode, y, x) complex64, in the file's unit, with its light in the middle."""
-    probe = probe_modes("probe", _single("probe", stored, 3), window)
+def _probe(stored: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """(mode, y, x), in the file's unit, with its light in the middle."""
+    probe = _single("probe", stored, 3)
     centre, corner = beam_shares((np.abs(probe) ** 2).sum(axis=0))
     if corner > 4 * centre:
         return np.fft.fftshift(probe, axes=(-2, -1)), ["probe: its light was in the corners, moved to the centre"]

@@ -9,6 +9,7 @@ from scipy.spatial import cKDTree
 
 from foldlight.bundle import Model
 from foldlight.core.errors import DataError, SettingsError
+from foldlight.frames import Frames
 from foldlight.live.follow import Piece, Start
 from foldlight.live.mosaic import Mosaic
 from foldlight.live.settings import LiveSettings
@@ -18,7 +19,7 @@ from foldlight.optics.forward import illumination, place_probe, trust
 from foldlight.optics.patches import merge, scatter
 from foldlight.sampling.overlap import probe_diameters_px
 from foldlight.sampling.tiles import Box
-from foldlight.scan import Frames, Scan, place_on_canvas
+from foldlight.scan import Scan, place_on_canvas
 from foldlight.train.device import usable_device
 
 __all__ = ["LiveEngine", "Update", "with_probe"]

@@ -9,7 +9,8 @@ import numpy as np
 from foldlight.core.errors import DataError
 from foldlight.core.provenance import sha256_arrays
 from foldlight.core.seeds import numbered
-from foldlight.scan import Frames, LazyFrames, Scan
+from foldlight.frames import Frames, LazyFrames
+from foldlight.scan import Scan
 
 __all__ = ["HELD_BYTES", "thin"]
 

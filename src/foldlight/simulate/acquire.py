@@ -7,9 +7,10 @@ import torch
 
 from foldlight.core.errors import DataError, SettingsError
 from foldlight.core.seeds import generator
+from foldlight.frames import Frames
 from foldlight.optics import forward
 from foldlight.optics.probes import make_probe, normalised, partly_coherent
-from foldlight.scan import Frames, Scan
+from foldlight.scan import Scan
 from foldlight.simulate.objects import make_object
 from foldlight.simulate.settings import SimulationSettings
 from foldlight.simulate.trajectories import fermat_spiral, jittered_raster, uniform_random

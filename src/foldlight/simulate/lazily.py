@@ -8,9 +8,10 @@ import torch
 
 from foldlight.core.provenance import sha256_arrays
 from foldlight.core.seeds import integer_seed, numbered
+from foldlight.frames import Frames, LazyFrames
 from foldlight.optics import forward
 from foldlight.optics.probes import normalised
-from foldlight.scan import Frames, LazyFrames, Scan
+from foldlight.scan import Scan
 
 __all__ = ["acquire_lazily"]
 

@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from foldlight.core.errors import SettingsError
 from foldlight.core.seeds import generator
+from foldlight.frames import Frames
 from foldlight.optics.coverage import well_lit
 from foldlight.optics.forward import expected_photons, illumination, place_probe
 from foldlight.optics.patches import gather, scatter
@@ -28,7 +29,7 @@ from foldlight.optics.probes import (
     partly_coherent,
     zone_plate,
 )
-from foldlight.scan import Frames, Scan
+from foldlight.scan import Scan
 from foldlight.simulate.acquire import smallest_counts
 from foldlight.simulate.objects import siemens_star, thickness_map
 from foldlight.simulate.settings import VarietySettings
