@@ -37,6 +37,7 @@ def describe(scan: Scan) -> dict[str, str]:
         "probe modes": str(len(scan.probe)),
         "probe diameter": ", ".join(f"{name.replace('_', ' ')} {value:.1f} px" for name, value in diameters.items()),
     }
+    facts |= _lengths(scan)
     if n > 1:
         spacing = float(np.median(nearest_spacing_px(scan.positions_px)))
         facts["nearest neighbour"] = f"{spacing:.2f} px (median)"
@@ -44,6 +45,24 @@ def describe(scan: Scan) -> dict[str, str]:
             f"{float(linear_overlap(spacing, diameter)):.0%} linear, {float(disc_overlap(spacing, diameter)):.0%} of"
             f" the area, for the participation diameter of {diameter:.1f} px"
         )
+    return facts
+
+
+def _lengths(scan: Scan) -> dict[str, str]:
+    """What is known in metres."""
+    geometry = scan.geometry
+    if geometry is None:
+        return {}
+    height, width = (size * 1e9 for size in geometry.pixel_size_m)
+    extent = np.ptp(scan.positions_px, axis=0) * np.array(geometry.pixel_size_m) * 1e6
+    facts = {
+        "object pixel": f"{height:.4g} nm" if np.isclose(height, width) else f"{height:.4g} x {width:.4g} nm",
+        "scanned area": f"{extent[0]:.3g} x {extent[1]:.3g} um",
+    }
+    if geometry.energy_ev is not None:
+        facts["photon energy"] = f"{geometry.energy_ev / 1e3:.6g} keV"
+    if geometry.distance_m is not None:
+        facts["sample to detector"] = f"{geometry.distance_m:.5g} m"
     return facts
 
 

@@ -82,7 +82,7 @@ def test_frames_with_the_beam_in_the_corner_are_not_cropped():
 
 
 def test_formats_in_pixels_refuse_a_crop(tmp_path):
-    write_scan(tmp_path / "scan.h5", phantom_scan(), "foldlight scan")
+    write_scan(tmp_path / "scan.h5", phantom_scan(), "container")
     with pytest.raises(DataError, match="crop_px, centre_px: expected neither for a format with positions in pixels"):
         read_scan(tmp_path / "scan.h5", ReadOptions(crop_px=8))
 
@@ -250,10 +250,10 @@ def test_names_numbers_and_words_of_hdf5(tmp_path):
             file.number("a/many")
 
 
-@pytest.mark.parametrize("form", ["foldlight scan", "DATA-001"])
+@pytest.mark.parametrize("form", ["container", "data001"])
 def test_lengths_and_options_of_turning_hold_for_our_own_formats(tmp_path, form):
     scan = phantom_scan(12, 12)
-    (path,) = write_scan(tmp_path / ("s.h5" if form == "foldlight scan" else "s.npz"), scan, form)
+    (path,) = write_scan(tmp_path / ("s.h5" if form == "container" else "s.npz"), scan, form)
     assert read_scan(path).geometry == scan.geometry
     turned = read_scan(path, ReadOptions(orientation="flip_y", translation_sign="sample", ignore_object=True))
     expected = scan.turned("flip_y", negated=True)

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from foldlight.core.errors import DataError
+from foldlight.geometry import Geometry
 from foldlight.report.collect import arms_of, collect, sources
 
 
@@ -75,3 +77,10 @@ def test_a_damaged_history_is_named(one, tmp_path):
     (tmp_path / "network" / "history.csv").write_text("epoch,train_loss\n1,oops\n")
     with pytest.raises(DataError, match=r"history\.csv: expected the numbers of a training, an epoch a line"):
         collect(tmp_path)
+
+
+@pytest.mark.parametrize(("pixel_size_m", "stated"), [((20e-9, 20e-9), 20.0), ((20e-9, 30e-9), None)])
+def test_the_scans_own_pixel_is_taken_where_it_is_square(against_truth, written, tmp_path, pixel_size_m, stated):
+    written(tmp_path, replace(against_truth, geometry=Geometry(pixel_size_m)))
+    assert collect(tmp_path).pixel_nm == (None if stated is None else pytest.approx(stated))
+    assert collect(tmp_path, 7.0).pixel_nm == 7.0

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from foldlight.compare.files import read_objects
 from foldlight.core.errors import DataError, SettingsError
+from foldlight.geometry import Geometry
 from foldlight.report.collect import sources
 from foldlight.report.export import export, listing
 from foldlight.report.images import polar
@@ -37,6 +39,13 @@ def test_a_tiff_holds_floats_and_says_their_unit(one, images, tmp_path):
     assert values.dtype == np.float32
     assert np.allclose(values, images["Dead"].phase, equal_nan=True, atol=1e-6)
     assert (description["unit"], description["arm"], description["pixel_nm"]) == ("rad", "Dead", 20.0)
+
+
+def test_the_scans_own_pixel_is_in_the_file(against_truth, written, tmp_path):
+    written(tmp_path, replace(against_truth, geometry=Geometry((4e-8, 4e-8))))
+    export(tmp_path, wanted(what="phase", arm="Dead"), tmp_path / "phase.tif")
+    with tifffile.TiffFile(tmp_path / "phase.tif") as file:
+        assert json.loads(file.pages[0].description)["pixel_nm"] == pytest.approx(40.0)
 
 
 def test_an_npz_holds_the_complex_object_and_where_it_comes_from(study, tmp_path):

@@ -169,7 +169,7 @@ def report(run: Positional[Path], output: Path | None = None, pixel_nm: float | 
     Args:
         run: folder that `study run`, `demo` or `compare` wrote.
         output: file to write; `report.html` in the folder when not given.
-        pixel_nm: size of an object pixel [nm], for scale bars; they are in pixels when not given.
+        pixel_nm: size of an object pixel [nm], for scale bars; what the scan says when not given, or pixels.
     """
     from foldlight.report.page import write_report
 

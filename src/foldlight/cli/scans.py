@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from foldlight.cli.common import Flat, Threads, say, use_threads
 from foldlight.core.errors import SettingsError
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["convert", "inspect", "limit", "prepare", "simulate", "thin"]
 
 _HDF5 = {".h5", ".hdf5"}
+_FORMATS = {
+    ".h5": "container",
+    ".hdf5": "container",
+    ".npz": "data001",
+    ".cxi": "cxi",
+    ".nxs": "nexus",
+    ".ptyd": "ptypy",
+}
 
 
 def simulate(settings: Annotated[SimulationSettings, Flat], output: Path = Path("scan.npz")) -> None:
@@ -84,31 +92,38 @@ def convert(
     scan: Positional[Path],
     output: Positional[Path],
     options: Annotated[ReadOptions, Flat] = ReadOptions(),
+    form: Annotated[str | None, arg(name="format")] = None,
     pack: bool = False,
 ) -> None:
-    """Write a scan of any readable format as a scan container (.h5), in which any number of frames opens at once.
+    """Write a scan of any readable format as a scan container (.h5), or in a format of another program.
 
     Args:
         scan: file to read.
-        output: file to write: `.h5` or `.hdf5` for a container, `.npz` for DATA-001.
+        output: file to write.
         options: what the file does not say.
-        pack: compressed, for rest and transport; convert again to work with it.
+        form: short name of the format: container, data001, cxi, nexus, ptychodus, foldslice, ptypy, ptylab, tike, slac;
+            by the name of the file when not given: .h5 or .hdf5 container, .npz data001, .cxi, .nxs nexus, .ptyd ptypy.
+        pack: of a container, compressed, for rest and transport; convert again to work with it.
     """
-    from foldlight.io import read_scan, write_container, write_data001
+    from foldlight.io import read_scan, write_container, write_scan
 
-    suffix = output.suffix.lower()
-    if suffix not in {*_HDF5, ".npz"}:
-        raise SettingsError(f"output = {output}: expected a name that ends in .h5, .hdf5 or .npz")
-    if pack and suffix == ".npz":
-        raise SettingsError("pack: expected a container (.h5) to pack, got .npz, which is mapped and stays as it is")
+    chosen = form or _FORMATS.get(output.suffix.lower())
+    if chosen is None:
+        raise SettingsError(f"output = {output}: expected a name that ends in {', '.join(_FORMATS)}, or a --format")
+    if pack and chosen != "container":
+        raise SettingsError(f"pack: expected a container (.h5) to pack, got {chosen}")
     found = read_scan(scan, options)
+    if output.exists() and output.samefile(scan):
+        raise SettingsError(f"output = {output}: expected another file than the one that is read")
     before = scan.stat().st_size
-    if suffix == ".npz":
-        write_data001(output, found)
-    else:
+    if chosen == "container":
         write_container(output, found, pack, progress=True)
-    after = output.stat().st_size
-    say(*found.notes, f"{len(found)} frames, {_size(before)} -> {output}, {_size(after)} ({after / before:.0%})")
+        files: tuple[Path, ...] = (output,)
+    else:
+        files = write_scan(output, found, chosen)
+    after = sum(path.stat().st_size for path in files)
+    names = ", ".join(map(str, files))
+    say(*found.notes, f"{len(found)} frames, {_size(before)} -> {names}, {_size(after)} ({after / before:.0%})")
 
 
 def thin(

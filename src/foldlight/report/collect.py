@@ -1,6 +1,7 @@
 """What a folder holds, read once into one frozen value: a report is made from that alone."""
 
 import csv
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from foldlight.compare.files import (
 )
 from foldlight.core.errors import DataError
 from foldlight.core.files import read_json
+from foldlight.geometry import Geometry
 from foldlight.optics.coverage import bounding_box
 from foldlight.report.images import TRUTH, Scale, encode, error_limits, polar, reduction, shared_scales
 from foldlight.report.record import OBJECTS, Record, read_record, study_record
@@ -27,6 +29,8 @@ from foldlight.study.plan import PLAN_FILE, Plan, Task, read_plan
 __all__ = ["Case", "Findings", "Source", "Training", "arms_of", "collect", "scales_of", "sources"]
 
 Row = Mapping[str, Any]
+
+_SQUARE = 1e-3  # relative difference of a pixel's sides that a scale bar does not show
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,7 @@ def collect(folder: Path, pixel_nm: float | None = None) -> Findings:
 
     Args:
         folder: root that a study was run into, or folder with a `metrics.csv`.
-        pixel_nm: size of an object pixel [nm], where it is known.
+        pixel_nm: size of an object pixel [nm]; what the comparisons say when None.
 
     Raises:
         DataError: it is no such folder, holds no results yet, or a file in it is damaged.
@@ -168,9 +172,24 @@ def collect(folder: Path, pixel_nm: float | None = None) -> Findings:
         trainings=_trainings(folder, plan),
         scales=scales,
         step=step,
-        pixel_nm=pixel_nm,
+        pixel_nm=pixel_nm or _stated_nm(shown),
         record=record,
     )
+
+
+def stated_nm(source: Source) -> float | None:
+    """The size of an object pixel that a comparison says [nm], where it is the same along both axes."""
+    stated = source.facts.get("geometry")
+    if stated is None:
+        return None
+    height, width = (size * 1e9 for size in Geometry.parse(stated).pixel_size_m)
+    return height if math.isclose(height, width, rel_tol=_SQUARE) else None
+
+
+def _stated_nm(shown: Sequence[Source]) -> float | None:
+    """That of all comparisons, where they agree."""
+    sizes = {stated_nm(source) for source in shown}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def sources(folder: Path) -> list[Source]:

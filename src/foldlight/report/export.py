@@ -28,7 +28,7 @@ from foldlight.core.files import replacing, write_text
 from foldlight.io.npz import write_npz
 from foldlight.optics.coverage import bounding_box, well_lit
 from foldlight.reconstruct.protocol import Reconstruction
-from foldlight.report.collect import Source, arms_of, scales_of, sources
+from foldlight.report.collect import Source, arms_of, scales_of, sources, stated_nm
 from foldlight.report.figures import BLANK, arm_colours, percentile_range, save
 from foldlight.report.images import TRUTH, Polar, Scale, error_limits, error_scale, polar, shared_scales, wrapped
 from foldlight.report.settings import ExportSettings
@@ -106,6 +106,8 @@ def export(run: Path, settings: ExportSettings, output: Path) -> str:
         return _copy(run, settings, output)
     if kind == "frc":
         return _frc(_chosen(run, settings), settings, output)
+    if run.is_dir() and settings.pixel_nm is None:
+        settings = settings.model_copy(update={"pixel_nm": stated_nm(_chosen(run, settings))})
     picture = _of_file(run, settings) if run.is_file() else _of_run(run, settings)
     _WRITERS[output.suffix.lower()](picture, settings, output)
     height, width = picture.values.shape

@@ -4,8 +4,10 @@ Each figure is an object of its own (no pyplot, no global state). Amplitude is g
 wraps), errors inferno; a row of images shares one scale; pixels that are not scored are left blank.
 """
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -29,19 +31,24 @@ from foldlight.study.models import TESTED_ARMS
 
 __all__ = [
     "BLANK",
+    "Picture",
     "arm_colours",
+    "comparison_figure",
     "comparison_picture",
     "object_picture",
     "percentile_range",
     "phase_scale",
+    "reconstruction_figure",
     "reconstruction_picture",
     "save",
+    "scan_figure",
     "scan_picture",
 ]
 
 BLANK = "0.93"
 """Gray of pixels that are not scored."""
 
+_SHOWN_DPI = 110
 _COLUMN_IN, _PLOT_IN = 2.5, 2.9  # inches
 _WRAPS = 5.5  # rad: a phase of wider range is shown on a cyclic map
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#882255")  # told apart by most eyes
@@ -50,8 +57,22 @@ _ALIKE = 1e-5  # relative spread that is only rounding
 _LEAST_DEVIANCE = 1e-3  # per pixel: below, the detector is dark
 
 
+class Picture(Figure):
+    """A figure that notebooks show, whatever matplotlib's backend is."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        _write(self, buffer, _SHOWN_DPI)
+        return buffer.getvalue()
+
+
 def comparison_picture(comparison: Comparison, path: Path) -> None:
-    """Truth and every arm side by side, with their errors, key numbers and curves, as a PNG.
+    """`comparison_figure` as a PNG."""
+    save(comparison_figure(comparison), path)
+
+
+def comparison_figure(comparison: Comparison) -> Picture:
+    """Truth and every arm side by side, with their errors, key numbers and curves.
 
     Without truth the arms are shown in the gauge of one of them, which the title says.
     """
@@ -62,7 +83,7 @@ def comparison_picture(comparison: Comparison, path: Path) -> None:
     height, width = comparison.mask[box].shape
     row_in = min(max(_COLUMN_IN * height / width, 1.2), 2 * _COLUMN_IN)
     size = (_COLUMN_IN * max(len(columns), 2) + 0.9, row_in * n_rows + _PLOT_IN + 1.5)
-    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(hspace=0.03, wspace=0.02))
+    figure = Picture(figsize=size, layout=ConstrainedLayoutEngine(hspace=0.03, wspace=0.02))
     figure.suptitle(_title(comparison), fontsize=11)
     upper, lower = np.ravel(figure.subfigures(2, 1, height_ratios=[row_in * n_rows + 0.9, _PLOT_IN], squeeze=False))
     axes = upper.subplots(n_rows, len(columns), squeeze=False)
@@ -77,12 +98,17 @@ def comparison_picture(comparison: Comparison, path: Path) -> None:
     for found in comparison.rows:
         axes[-1, columns.index(found.arm)].set_xlabel(_key_numbers(found), fontsize=8.5, linespacing=1.35)
     _plots(lower, comparison)
-    save(figure, path)
+    return figure
 
 
 def scan_picture(scan: Scan, path: Path) -> None:
-    """What a scan holds: frames, their mean, the probe, where it went and how much light fell where, as a PNG."""
-    figure = Figure(figsize=(13, 6.6), layout="constrained")
+    """`scan_figure` as a PNG."""
+    save(scan_figure(scan), path)
+
+
+def scan_figure(scan: Scan) -> Picture:
+    """What a scan holds: frames, their mean, the probe, where it went and how much light fell where."""
+    figure = Picture(figsize=(13, 6.6), layout="constrained")
     axes = figure.subplots(2, 4)
     figure.suptitle(_scan_facts(scan.window, len(scan), float(scan.photons.totals.mean())), fontsize=11)
     shown = np.linspace(0, len(scan) - 1, min(_FRAMES_SHOWN, len(scan))).round().astype(int)
@@ -106,17 +132,21 @@ def scan_picture(scan: Scan, path: Path) -> None:
     for axis in axes.flat:
         axis.set_facecolor(BLANK)
         axis.tick_params(labelsize=7)
-    save(figure, path)
+    return figure
 
 
 def reconstruction_picture(made: Reconstruction, path: Path, title: str = "") -> None:
-    """One reconstruction as a PNG: amplitude and phase of the object where it is well lit, and of the probe.
+    """`reconstruction_figure` as a PNG."""
+    save(reconstruction_figure(made, title), path)
+
+
+def reconstruction_figure(made: Reconstruction, title: str = "") -> Picture:
+    """One reconstruction: amplitude and phase of the object where it is well lit, and of the probe.
 
     The phase is shown without its mean and its ramp, which the figure says; the reconstruction keeps both.
 
     Args:
         made: what to draw.
-        path: PNG to write.
         title: heading; the name of the arm when empty.
     """
     mask = well_lit(made.coverage)
@@ -124,7 +154,7 @@ def reconstruction_picture(made: Reconstruction, path: Path, title: str = "") ->
     shown = own_gauge(made.object, made.coverage)[0]
     height, width = mask[box].shape
     row_in = min(max(3.1 * height / width, 2.0), 7.0)
-    figure = Figure(figsize=(13, row_in + 1.3), layout="constrained")
+    figure = Picture(figsize=(13, row_in + 1.3), layout="constrained")
     figure.suptitle(f"{title or made.arm}\n{_ledger_facts(made.ledger)}", fontsize=11)
     axes = figure.subplots(1, 4, width_ratios=[2, 2, 1, 1])
     phase = np.angle(shown)
@@ -140,7 +170,7 @@ def reconstruction_picture(made: Reconstruction, path: Path, title: str = "") ->
     for axis in axes:
         axis.set_facecolor(BLANK)
         axis.tick_params(labelsize=7)
-    save(figure, path)
+    return figure
 
 
 def object_picture(scan: Scan, path: Path, title: str = "") -> None:
@@ -381,4 +411,8 @@ def _positions(axis: Axes, scan: Scan) -> None:
 def save(figure: Figure, path: Path, dpi: int = 130) -> None:
     """Write a figure as PNG; the same figure gives the same bytes."""
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=dpi, format="png", facecolor="white", metadata={"Software": "foldlight"})
+        _write(figure, temporary, dpi)
+
+
+def _write(figure: Figure, target: Path | IO[bytes], dpi: int) -> None:
+    figure.savefig(target, dpi=dpi, format="png", facecolor="white", metadata={"Software": "foldlight"})

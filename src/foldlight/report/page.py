@@ -37,7 +37,7 @@ def write_report(folder: Path, output: Path | None = None, pixel_nm: float | Non
     Args:
         folder: root that a study was run into, or folder with a `metrics.csv`.
         output: HTML file to write; `report.html` in the folder when None.
-        pixel_nm: size of an object pixel [nm], for scale bars; they are in pixels when None.
+        pixel_nm: size of an object pixel [nm], for scale bars; what the scans say when None, else pixels.
 
     Returns:
         The file.

@@ -43,4 +43,4 @@ class ExportSettings(Settings):
     high: float | None = None
     """Value of the last colour, instead of the run's own."""
     pixel_nm: float | None = Field(default=None, gt=0)
-    """Size of an object pixel [nm], for the scale bar and the files' metadata."""
+    """Size of an object pixel [nm], for the scale bar and the files' metadata; what the run says when not given."""
