@@ -120,9 +120,9 @@ def test_a_reconstruction_lends_its_probe(tmp_path, capsys):
     lender, borrower = tmp_path / "ml.npz", tmp_path / "hybrid.npz"
     scan = tmp_path / "scan.npz"
     foldlight(capsys, "reconstruct", scan, "--engine", "ml", "--epochs", 2, "--output", lender)
-    words = ("--engine", "hybrid", "--refine", 1, "--probe", lender, "--output", borrower)
+    words = ("--engine", "hybrid", "--refine", 1, "--probe-from", lender, "--output", borrower)
     said = foldlight(capsys, "reconstruct", scan, *words)
-    assert "probe of ml.npz" in said
+    assert "that of ml.npz, as the option probe_from says" in said
     np.testing.assert_array_equal(Reconstruction.load(borrower).probe, Reconstruction.load(lender).probe)
 
 

@@ -197,6 +197,7 @@ class Frames:
         whole: photons are whole numbers; rounding removes what float32 amplitudes lost.
         crop: (y0, y1, x0, x1) of the stored frames to take; all when None.
         bad: (y, x) bool of the stored frames, True where a pixel is not to be trusted and is read as 0; none when None.
+        floored: stored values below 0 are read as 0, as the noise of frames from which a dark one was subtracted.
         orientation: how frames are turned once their zero frequency is in the centre, see `turn`.
         known: what a file says about these frames, all of them, as they are read; found by reading them when None.
     """
@@ -208,14 +209,18 @@ class Frames:
     whole: bool = False
     crop: tuple[int, int, int, int] | None = None
     bad: np.ndarray | None = None
+    floored: bool = False
     orientation: Orientation = "as_stored"
     known: Summary | None = None
 
     def __getitem__(self, index: Index) -> np.ndarray:
         """Frames by index as float32 photons, zero frequency centred, upright."""
-        values = np.array(self._cropped(self.stored[index]), dtype=np.float32)
+        with np.errstate(over="ignore"):  # of bad pixels, which may hold anything
+            values = np.array(self._cropped(self.stored[index]), dtype=np.float32)
         if self.bad is not None:
             values[..., self._cropped(self.bad)] = 0
+        if self.floored:
+            values = np.maximum(values, 0)
         if self.scale != 1.0:
             values = values * np.float32(self.scale)
         if self.amplitude:
@@ -322,6 +327,7 @@ class Frames:
         seen = {
             "crop": self.crop,
             "bad": bad,
+            "floored": self.floored or None,
             "orientation": None if self.orientation == "as_stored" else self.orientation,
         }
         return "".join(f" {name} {value}" for name, value in seen.items() if value is not None)

@@ -16,6 +16,9 @@ __all__ = ["Geometry", "energy_of", "wavelength_of"]
 _PLANCK_EV_M = 1.239841984332e-6
 """h c [eV m]. Source: the exact SI values of h, c and e."""
 
+_LENGTHS_M = (1e-18, 1e9)
+"""Beyond, a file is damaged."""
+
 _ENERGIES_EV = (50.0, 200e3)
 """From soft X-rays to the electrons and X-rays of the hardest instruments; beyond, a unit was mistaken."""
 
@@ -90,7 +93,7 @@ class Geometry:
         }
         for name, values in lengths.items():
             for value in values:
-                if value is not None and not (math.isfinite(value) and value > 0):
+                if value is not None and not _LENGTHS_M[0] < value < _LENGTHS_M[1]:  # NaN fails the comparison
                     raise DataError(f"{name}: expected a positive number of metres, got {value:g}")
 
     @classmethod

@@ -12,14 +12,15 @@ import numpy as np
 
 from foldlight.core.errors import DataError
 from foldlight.core.provenance import sha256_arrays
+from foldlight.core.shown import Shown
 from foldlight.frames import Frames, Orientation, transposes, turn
 from foldlight.geometry import Geometry
 
 __all__ = ["Scan", "place_on_canvas"]
 
 
-@dataclass(frozen=True)
-class Scan:
+@dataclass(frozen=True, repr=False)
+class Scan(Shown):
     """Frames, where they were taken, and with what light.
 
     Attributes:
@@ -100,6 +101,14 @@ class Scan:
 
     def __len__(self) -> int:
         return len(self.photons)
+
+    def __repr__(self) -> str:
+        n, height, width = self.photons.shape
+        modes = f"{len(self.probe)} probe mode{'s' * (len(self.probe) > 1)}"
+        unit = "photons counted" if self.photons.whole else "photons scaled"
+        known = ", true object known" if self.object_is_truth else ""
+        canvas = f"canvas {self.canvas[0]} x {self.canvas[1]} px"
+        return f"<Scan: {n:,} frames of {height} x {width} px, {unit}, {modes}, {canvas}{known}>"
 
     @property
     def window(self) -> tuple[int, int]:

@@ -407,7 +407,9 @@ def test_every_fault_is_one_line(tmp_path: Path, changes: dict[str, Any], messag
 
 def test_a_foreign_file_is_refused_with_its_keys(tmp_path: Path) -> None:
     np.savez(tmp_path / "f.npz", images=np.ones(3), angle=np.ones(2))
-    with pytest.raises(DataError, match=r"known format \(DATA-001: diffraction.*; tike: data.*\), found images, angle"):
+    with pytest.raises(
+        DataError, match=r"known format \(.*DATA-001: diffraction.*; tike: data.*\), found images, angle"
+    ):
         read_scan(tmp_path / "f.npz")
 
 
@@ -470,3 +472,16 @@ def test_reading_needs_no_torch() -> None:
 def test_odd_declarations_declare_nothing(tmp_path: Path) -> None:
     path = save(tmp_path, objectGuess=None, _metadata=metadata(zero_frequency=["centre"], axis_order={}, canvas="big"))
     np.testing.assert_array_equal(read_scan(path).photons[:], centred_counts())
+
+
+def test_lengths_come_from_the_file_or_from_the_user(tmp_path: Path) -> None:
+    path = save(tmp_path)
+    assert read_scan(path).geometry is None
+    given = read_scan(path, ReadOptions(energy_kev=8, distance_m=2, detector_pixel_um=75))
+    assert given.geometry is not None
+    np.testing.assert_allclose(given.geometry.pixel_size_m, 1.239841984e-6 / 8000 * 2 / (SIZE * 75e-6), rtol=1e-6)
+    write_data001(tmp_path / "again.npz", given)
+    assert read_scan(tmp_path / "again.npz").geometry == given.geometry
+    corrected = read_scan(tmp_path / "again.npz", ReadOptions(pixel_nm=30)).geometry
+    assert corrected is not None
+    assert corrected.pixel_size_m == pytest.approx((30e-9, 30e-9))

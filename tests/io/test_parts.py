@@ -62,6 +62,15 @@ def test_a_number_that_is_bad_in_some_frames_only_is_refused_with_its_frame():
         frames_of(stored)
 
 
+def test_the_noise_of_a_subtracted_dark_frame_is_read_as_zero_where_asked():
+    stored = COUNTS.astype(np.float32) - 0.5
+    with pytest.raises(DataError, match=r"negative, first in frame 0; .*or read them as 0, with the option negative"):
+        frames_of(stored)
+    frames, notes = frames_of(stored, negative="zero", values="intensity")
+    np.testing.assert_array_equal(frames[:], np.maximum(stored, 0))
+    assert "numbers below 0 read as 0" in " ".join(notes)
+
+
 def test_a_crop_puts_the_named_pixel_in_the_middle():
     stored = np.zeros((2, 20, 30), dtype=np.uint16)
     stored[:, 8, 17] = 50
@@ -165,8 +174,19 @@ def test_probes_are_found_in_other_files(tmp_path, key):
     np.savez(tmp_path / "p.npz", **{key: probe})
     with h5py.File(tmp_path / "p.h5", "w") as file:
         file["probe"] = probe[None, None]
-    np.testing.assert_array_equal(read_probe(tmp_path / "p.npz"), probe)
-    np.testing.assert_array_equal(read_probe(tmp_path / "p.h5"), probe)
+    np.testing.assert_array_equal(read_probe(tmp_path / "p.npz")[0], probe)
+    np.testing.assert_array_equal(read_probe(tmp_path / "p.h5")[0], probe)
+
+
+@pytest.mark.parametrize(("form", "name"), [("container", "s.h5"), ("data001", "s.npz")])
+def test_a_probe_of_ours_keeps_its_photons(tmp_path, form, name):
+    scan = phantom_scan(12, 12)
+    write_scan(tmp_path / name, scan, form)
+    probe, lit = read_probe(tmp_path / name)
+    assert lit
+    weaker = frames_of(scan.photons[:] // 2)[0]
+    found, _ = probe_for("probe", None, weaker, None, ReadOptions(probe_from=tmp_path / name))
+    np.testing.assert_array_equal(found, probe)
 
 
 def test_files_without_a_probe_are_refused(tmp_path):

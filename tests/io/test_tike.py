@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compared import same_experiment
+from phantom import phantom_scan
 
 from foldlight.core.errors import DataError
-from foldlight.io import ReadOptions, read_scan
+from foldlight.io import ReadOptions, read_scan, tike
 
 N, HEIGHT, WIDTH, MODES = 6, 8, 12, 2
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "siemens_star_small.npz.bz2"
@@ -119,6 +121,13 @@ def test_swapped_columns_are_taken_as_told(tmp_path: Path) -> None:
         ({"probe": probe()[:, :6]}, r"probe: expected \(8, 12\) or \(modes, 8, 12\) as the frames, got \(2, 6, 12\)"),
         ({"data": np.zeros((N, 8, 12), np.float32)}, "data: expected the direct beam .* got 0 %"),
         ({"probe": None}, "expected the key 'probe', found data, scan"),
+        ({"probe": np.array("light")}, r"probe: expected complex numbers, got <U5"),
+        ({"probe": np.full((1, 8, 12), 1e300 + 0j)}, "probe: expected finite values, got 96 that are not"),
+        ({"mask": np.ones((8, 12))}, "mask: expected booleans, got float64"),
+        (
+            {"mask": np.ones((12, 8), bool)},
+            r"data: expected bad pixels of shape \(8, 12\) as the frames, got \(12, 8\)",
+        ),
         ({"data": np.full((N, 8, 12), -1.0)}, "data: .* got 576 negative, first in frame 0"),
     ],
 )
@@ -127,6 +136,38 @@ def test_every_fault_is_one_line(tmp_path: Path, changes: dict[str, Any], messag
     with pytest.raises(DataError, match=message) as caught:
         read_scan(path)
     assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_what_is_written_comes_back(tmp_path: Path) -> None:
+    before = phantom_scan()
+    assert tike.write(tmp_path / "f.npz", before) == (tmp_path / "f.npz",)
+    after = read_scan(tmp_path / "f.npz")
+    same_experiment(after, before, pixels=False)
+    factor = np.sqrt(before.photons.totals.mean() / np.sum(np.abs(before.probe) ** 2))  # its unit is lost
+    np.testing.assert_allclose(after.probe, factor * before.probe, atol=1e-5 * np.abs(after.probe).max())
+    assert isinstance(after.photons.stored, np.memmap)
+    tike.write(tmp_path / "g.npz", before)
+    assert (tmp_path / "f.npz").read_bytes() == (tmp_path / "g.npz").read_bytes()
+    tike.write(tmp_path / "g.npz", after)
+    same_experiment(read_scan(tmp_path / "g.npz"), before, pixels=False)
+    with np.load(tmp_path / "f.npz") as archive:
+        kinds = {key: (archive[key].dtype.str, archive[key].shape) for key in archive.files}
+    assert kinds == {
+        "data": ("<f4", (1, 7, 12, 16)),
+        "scan": ("<f4", (1, 7, 2)),
+        "probe": ("<c8", (1, 1, 1, 2, 12, 16)),
+        "mask": ("|b1", (12, 16)),
+    }
+
+
+def test_lengths_come_from_the_user(tmp_path: Path) -> None:
+    assert read_scan(save(tmp_path)).geometry is None
+    known = read_scan(save(tmp_path), ReadOptions(pixel_nm=20)).geometry
+    assert known is not None
+    assert known.pixel_size_m == pytest.approx((20e-9, 20e-9))
+    far = read_scan(save(tmp_path), ReadOptions(energy_kev=8, distance_m=2, detector_pixel_um=75)).geometry
+    assert far is not None
+    assert far.pixel_size_m == pytest.approx(tuple(1.239841984e-6 / 8000 * 2 / (n * 75e-6) for n in (HEIGHT, WIDTH)))
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the measured scan is not beside the project")

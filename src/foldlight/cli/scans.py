@@ -105,16 +105,16 @@ def convert(
             by the name of the file when not given: .h5 or .hdf5 container, .npz data001, .cxi, .nxs nexus, .ptyd ptypy.
         pack: of a container, compressed, for rest and transport; convert again to work with it.
     """
-    from foldlight.io import read_scan, write_container, write_scan
+    from foldlight.io import files_of, read_scan, write_container, write_scan
 
     chosen = form or _FORMATS.get(output.suffix.lower())
     if chosen is None:
         raise SettingsError(f"output = {output}: expected a name that ends in {', '.join(_FORMATS)}, or a --format")
     if pack and chosen != "container":
         raise SettingsError(f"pack: expected a container (.h5) to pack, got {chosen}")
-    found = read_scan(scan, options)
-    if output.exists() and output.samefile(scan):
+    if any(path.exists() and path.samefile(scan) for path in files_of(output, chosen)):
         raise SettingsError(f"output = {output}: expected another file than the one that is read")
+    found = read_scan(scan, options)
     before = scan.stat().st_size
     if chosen == "container":
         write_container(output, found, pack, progress=True)

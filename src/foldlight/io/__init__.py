@@ -1,7 +1,8 @@
 """Files in, files out: every format behind `read_scan`, which brings it to photons and to one convention.
 
 Formats come in two families, by what holds the arrays: an NPZ, or an HDF5 file. A module of a format says which files
-are its own and reads them; it is entered in one of the two lists here, and nowhere else.
+are its own and reads them; it is entered in one of the two dictionaries here, under the short name that the
+command line takes, and nowhere else.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from foldlight.core.errors import DataError
 from foldlight.core.provenance import sha256_file
-from foldlight.io import container, cxi, data001, nexus, tike
+from foldlight.io import container, cxi, data001, foldslice, nexus, ptychodus, ptylab, ptypy, slac, tike
 from foldlight.io.container import verify_container, write_container
 from foldlight.io.data001 import write_data001
 from foldlight.io.hdf5 import Hdf5, is_hdf5, open_hdf5
@@ -19,7 +20,16 @@ from foldlight.io.npz import Npz, open_npz
 from foldlight.io.options import ReadOptions
 from foldlight.scan import Scan
 
-__all__ = ["ReadOptions", "read_scan", "verify_container", "write_container", "write_data001", "write_scan", "writers"]
+__all__ = [
+    "ReadOptions",
+    "files_of",
+    "read_scan",
+    "verify_container",
+    "write_container",
+    "write_data001",
+    "write_scan",
+    "writers",
+]
 
 
 class _NpzFormat(Protocol):
@@ -51,8 +61,16 @@ class _Written(Protocol):
     def write(self, path: Path, scan: Scan) -> tuple[Path, ...]: ...
 
 
-_NPZ_FORMATS: tuple[_NpzFormat, ...] = (data001, tike)
-_HDF5_FORMATS: tuple[_Hdf5Format, ...] = (container, nexus, cxi)
+_NPZ_FORMATS: dict[str, _NpzFormat] = {"slac": slac, "data001": data001, "tike": tike}
+_HDF5_FORMATS: dict[str, _Hdf5Format] = {
+    "container": container,
+    "nexus": nexus,
+    "cxi": cxi,
+    "ptychodus": ptychodus,
+    "foldslice": foldslice,
+    "ptypy": ptypy,
+    "ptylab": ptylab,
+}
 _AS_FOUND = ReadOptions()
 
 
@@ -73,14 +91,20 @@ def read_scan(path: Path, options: ReadOptions = _AS_FOUND) -> Scan:
     return _from_hdf5(path, options) if is_hdf5(path) else _from_npz(path, options)
 
 
+def files_of(path: Path, form: str) -> tuple[Path, ...]:
+    """The files that `write_scan` would write: some formats have two."""
+    files = getattr({**_HDF5_FORMATS, **_NPZ_FORMATS}.get(form), "files", None)
+    return (path,) if files is None else tuple(files(path))
+
+
 def writers() -> dict[str, Callable[[Path, Scan], tuple[Path, ...]]]:
-    """Who writes each format that can be written, by its name."""
-    formats: tuple[_NpzFormat | _Hdf5Format, ...] = (*_NPZ_FORMATS, *_HDF5_FORMATS)
-    return {form.NAME: form.write for form in formats if isinstance(form, _Written)}
+    """Who writes each format that can be written, by the short name of the format."""
+    formats: dict[str, _NpzFormat | _Hdf5Format] = {**_HDF5_FORMATS, **_NPZ_FORMATS}
+    return {name: form.write for name, form in formats.items() if isinstance(form, _Written)}
 
 
 def write_scan(path: Path, scan: Scan, form: str) -> tuple[Path, ...]:
-    """Write a scan in a format by its name; what the format can't carry is lost, as its module says.
+    """Write a scan in a format by its short name, as `cxi`; what the format can't carry is lost, as its module says.
 
     Returns:
         The files that were written: some formats have two.
@@ -96,9 +120,9 @@ def write_scan(path: Path, scan: Scan, form: str) -> tuple[Path, ...]:
 
 def _from_npz(path: Path, options: ReadOptions) -> Scan:
     with open_npz(path, options.limit_bytes) as archive:
-        reader = next((form for form in _NPZ_FORMATS if form.matches(archive.keys)), None)
+        reader = next((form for form in _NPZ_FORMATS.values() if form.matches(archive.keys)), None)
         if reader is None:
-            known = "; ".join(f"{form.NAME}: {', '.join(form.KEYS)}" for form in _NPZ_FORMATS)
+            known = "; ".join(f"{form.NAME}: {', '.join(form.KEYS)}" for form in _NPZ_FORMATS.values())
             found = ", ".join(archive.keys) or "none"
             raise DataError(f"expected the keys of a known format ({known}), found {found}")
         scan = reader.read(archive, options)
@@ -107,9 +131,9 @@ def _from_npz(path: Path, options: ReadOptions) -> Scan:
 
 def _from_hdf5(path: Path, options: ReadOptions) -> Scan:
     with open_hdf5(path, options.limit_bytes, options.unfinished) as file:
-        reader = next((form for form in _HDF5_FORMATS if form.matches(file)), None)
+        reader = next((form for form in _HDF5_FORMATS.values() if form.matches(file)), None)
         if reader is None:
-            known = "; ".join(f"{form.NAME}: {form.SIGNS}" for form in _HDF5_FORMATS)
+            known = "; ".join(f"{form.NAME}: {form.SIGNS}" for form in _HDF5_FORMATS.values())
             found = ", ".join(file.keys) or "nothing"
             raise DataError(f"expected an HDF5 file of a known format ({known}), found {found}")
         return _with_facts(reader.read(file, options), path, reader.NAME)

@@ -22,8 +22,11 @@ from foldlight.core.progress import progress_bar
 from foldlight.core.provenance import sha256_arrays
 from foldlight.frames import Frames, Stored, Summary
 from foldlight.geometry import Geometry
+from foldlight.io.detector import refuse_crop
 from foldlight.io.frame_writer import COUNTS, REALS, FrameWriter
-from foldlight.io.frames import probe_for, refuse_crop
+from foldlight.io.frames import (
+    probe_for,
+)
 from foldlight.io.hdf5 import Hdf5, hdf5_trouble, is_hdf5, open_hdf5, reserve, written_hdf5
 from foldlight.io.npz import about
 from foldlight.io.options import ReadOptions

@@ -15,17 +15,20 @@ import numpy as np
 from foldlight.core.errors import DataError
 from foldlight.frames import Frames, turn
 from foldlight.geometry import Geometry
+from foldlight.io.detector import refuse_crop
 from foldlight.io.frames import (
     Storage,
     finite,
+    finite_complex64,
     moved_to_canvas,
     numbers,
     photon_frames,
     probe_for,
-    refuse_crop,
+    stated_geometry,
 )
 from foldlight.io.npz import Blocks, Npz, about, write_npz
 from foldlight.io.options import ReadOptions
+from foldlight.io.probes import PHOTONS
 from foldlight.scan import Scan
 
 __all__ = ["KEYS", "NAME", "matches", "read", "write", "write_data001"]
@@ -34,7 +37,6 @@ NAME = "DATA-001"
 KEYS: tuple[str, ...] = ("diffraction", "xcoords", "ycoords", "probeGuess")
 _FRAMES = ("diffraction", "diff3d")
 _USED = {*_FRAMES, *KEYS, "objectGuess", "mask", "scan_index", "_metadata"}
-_PROBE_UNIT = "sqrt(photon)"
 _BLOCK_BYTES = 1 << 26
 
 
@@ -55,8 +57,9 @@ def read(archive: Npz, options: ReadOptions) -> Scan:
     positions, notes = _positions(archive, options)
     frames, frame_notes = photon_frames(key, archive[key], len(positions), _storage(facts), options)
     _square(key, frames)
-    geometry = Geometry.parse(facts["geometry"]) if "geometry" in facts else None
-    in_photons = facts.get("probe_unit") == _PROBE_UNIT
+    stated, geometry_notes = stated_geometry(frames, options)
+    geometry = stated or (Geometry.parse(facts["geometry"]) if "geometry" in facts else None)
+    in_photons = facts.get("probe_unit") == PHOTONS
     probe, probe_notes = probe_for("probeGuess", archive["probeGuess"], frames, geometry, options, in_photons)
     guess = _object(archive, options)
     positions, canvas, canvas_notes = _place(positions, frames.shape[1:], guess, facts)
@@ -68,7 +71,7 @@ def read(archive: Npz, options: ReadOptions) -> Scan:
         object=guess,
         object_is_truth=guess is not None and facts.get("object_is_truth") is True,
         mask=_mask(archive, frames),
-        notes=(*_key_notes(archive, key), *notes, *frame_notes, *probe_notes, *canvas_notes),
+        notes=(*_key_notes(archive, key), *notes, *frame_notes, *geometry_notes, *probe_notes, *canvas_notes),
         origin={**_traits(facts), **({"metadata": facts} if facts else {})},
         frame_index=_frame_index(archive, len(frames)),
         geometry=geometry,
@@ -133,7 +136,7 @@ def _object(archive: Npz, options: ReadOptions) -> np.ndarray | None:
     if options.ignore_object or "objectGuess" not in archive:
         return None
     with about("objectGuess"):
-        return finite(np.array(numbers(archive["objectGuess"], 2, "c"), dtype=np.complex64, subok=False))
+        return finite_complex64(numbers(archive["objectGuess"], 2, "c"))
 
 
 def _place(
@@ -261,7 +264,7 @@ def _metadata(scan: Scan, extra: Mapping[str, Any]) -> str:
         "amplitude_scale": 1.0,
         "zero_frequency": "centre",
         "axis_order": "nyx",
-        "probe_unit": _PROBE_UNIT,
+        "probe_unit": PHOTONS,
         "object_is_truth": scan.object_is_truth,
         "canvas": list(scan.canvas),
         **({} if scan.geometry is None else {"geometry": scan.geometry.plain()}),

@@ -16,6 +16,7 @@ __all__ = ["Verdict", "beam_shares", "is_whole", "judge_axis_order", "judge_valu
 
 _CLEAR = 4.0  # times more photons here than there; a measured far-field scan shows 3,600
 _CHANCE = 1e-6  # that real numbers would look like counts by accident
+_SMALLEST = 1e-15  # unit of counts that were scaled
 _LEVELS = 64  # the lowest distinct values: small counts prove most
 
 
@@ -78,6 +79,7 @@ def judge_values(
     )
 
 
+@np.errstate(all="ignore")  # absurd numbers prove nothing
 def _value_evidence(sample: np.ndarray) -> Verdict | None:
     """What the numbers prove, or None; 0 and 1 are their own squares and prove nothing."""
     if np.issubdtype(sample.dtype, np.integer):
@@ -99,7 +101,7 @@ def _unit(levels: np.ndarray, error: float) -> float | None:
     """The number of which all levels are whole multiples: 1, or the lowest level over a small whole number."""
     for unit in (1.0, *(levels[0] / divisor for divisor in range(1, 5))):
         multiples = levels / unit
-        if not (np.abs(multiples - np.rint(multiples)) <= error * multiples).all():
+        if not unit > _SMALLEST or not (np.abs(multiples - np.rint(multiples)) <= error * multiples).all():
             continue
         proof = multiples if unit == 1.0 else multiples[1:]  # the level that gave the unit proves nothing
         if _convincing(error * proof):

@@ -10,6 +10,7 @@ import numpy as np
 from foldlight.core.errors import DataError
 from foldlight.frames import Frames, Stored, transposes
 from foldlight.geometry import Geometry, wavelength_of
+from foldlight.io.detector import BLOCK_BYTES, MOST, bad_pixels, crop_of
 from foldlight.io.evidence import is_whole, judge_axis_order, judge_values, judge_zero_frequency, spread
 from foldlight.io.npz import about
 from foldlight.io.options import ReadOptions
@@ -19,6 +20,7 @@ from foldlight.scan import place_on_canvas
 __all__ = [
     "Storage",
     "finite",
+    "finite_complex64",
     "geometry_of",
     "moved_to_canvas",
     "numbers",
@@ -26,13 +28,12 @@ __all__ = [
     "placed_positions",
     "probe_for",
     "probe_modes",
-    "refuse_crop",
     "scaled_to_photons",
+    "stated_geometry",
 ]
 
-_BLOCK_BYTES = 1 << 24
 _SAMPLE = 32  # frames that bear witness
-_MOST_MARKED = 0.5  # of a detector that still sees something; more are a fault of the file
+_CANVAS_PX = 2**30  # of an object canvas; its array takes 8 GiB
 _SAME_LENGTH = 1e-3  # relative, between a stated pixel and the one that follows from the rest
 
 
@@ -81,9 +82,9 @@ def photon_frames(
     """
     with about(key):
         stored, notes = _frame_first(_real(stored), n_positions, storage, options)
-        bad, bad_notes = _bad_pixels(stored, bad)
-        crop, crop_notes = _crop((stored.shape[1], stored.shape[2]), options)
-        view = Frames(stored, crop=crop, bad=bad)
+        bad, bad_notes = bad_pixels(stored, bad, options.negative == "zero")
+        crop, crop_notes = crop_of((stored.shape[1], stored.shape[2]), options)
+        view = Frames(stored, crop=crop, bad=bad, floored=options.negative == "zero")
         sample = _sample(view)
         values = judge_values(sample, options.values, storage.declared.get("values"), storage.values)
         amplitude, scale = values.choice == "amplitude", options.scale or storage.scale or values.scale
@@ -135,109 +136,18 @@ def _frame_first(stored: Stored, n_positions: int, storage: Storage, options: Re
 
 
 def _sample(view: Frames) -> np.ndarray:
-    """Some frames as they are stored, in their own type, cropped, bad pixels 0."""
+    """Some frames as they are stored, in their own type, cropped, bad pixels and what is floored 0."""
     _, height, width = view.stored.shape
     size = height * width * view.stored.dtype.itemsize
-    sample = spread(view.stored, min(_SAMPLE, max(4, 4 * _BLOCK_BYTES // size)))
+    sample = spread(view.stored, min(_SAMPLE, max(4, 4 * BLOCK_BYTES // size)))
     if view.bad is not None:
         sample[:, view.bad] = 0
+    if view.floored:
+        sample = np.maximum(sample, 0)
     if view.crop is None:
         return sample
     top, bottom, left, right = view.crop
     return sample[:, top:bottom, left:right]
-
-
-def _bad_pixels(stored: Stored, declared: np.ndarray | None) -> tuple[np.ndarray | None, list[str]]:
-    """Pixels that are bad by the file's word or by a detector's mark; refuses other bad numbers, a block at a time."""
-    n, height, width = stored.shape
-    if declared is not None and declared.shape != (height, width):
-        raise DataError(f"expected bad pixels of shape {(height, width)} as the frames, got {declared.shape}")
-    step = max(1, _BLOCK_BYTES // (height * width * stored.dtype.itemsize))
-    first, same = np.asarray(stored[0]), np.ones((height, width), dtype=bool)
-    nothing = np.isnan(first)  # equal to nothing, itself included
-    faults = {name: _Fault(np.zeros((height, width), dtype=np.int64)) for name in ("not finite", "negative")}
-    for start in range(0, n, step):
-        block = np.asarray(stored[start : start + step])
-        same &= np.where(nothing, np.isnan(block), block == first).all(axis=0)
-        if block.min() >= 0 and np.isfinite(block.max()):  # NaN fails the comparison
-            continue
-        faults["not finite"] = faults["not finite"].and_of(~np.isfinite(block), start)
-        faults["negative"] = faults["negative"].and_of(block < 0, start)
-    marked = same & _marks(first)
-    if n == 1 or marked.mean() > _MOST_MARKED:
-        marked = np.zeros_like(marked)
-    bad = marked if declared is None else marked | declared
-    for name, fault in faults.items():
-        if count := int(fault.counts[~bad].sum()):
-            raise DataError(
-                f"expected finite numbers >= 0, got {count} {name}, first in frame {fault.first(bad)};"
-                " mend or leave out such frames"
-            )
-    notes = []
-    if declared is not None and declared.any():
-        notes.append(f"{int(declared.sum())} bad pixels, as the file says")
-    if more := int((marked & ~(np.zeros_like(marked) if declared is None else declared)).sum()):
-        notes.append(f"{more} pixels hold a mark of a bad pixel in every frame, for instance {first[marked][0]:g}")
-    return (bad if bad.any() else None), notes
-
-
-def _marks(frame: np.ndarray) -> np.ndarray:
-    """Where a frame holds what detectors write for a pixel that is broken, or hidden between modules."""
-    if frame.dtype.kind == "f":
-        return ~np.isfinite(frame) | (frame < 0)
-    top = np.iinfo(frame.dtype).max
-    return (frame < 0) | ((frame == top) & (top > 255))  # a byte is soon full of photons
-
-
-@dataclass(frozen=True)
-class _Fault:
-    """One kind of bad number: how many in each pixel, and the pixels where frames first had some."""
-
-    counts: np.ndarray
-    seen: tuple[tuple[int, np.ndarray], ...] = ()
-
-    def and_of(self, found: np.ndarray, start: int) -> "_Fault":
-        """With those of a further block, whose first frame is `start`."""
-        if not found.any():
-            return self
-        fresh = found.any(axis=0) & (self.counts == 0)
-        frames = start + found.argmax(axis=0)
-        more = ((start, np.where(fresh, frames, -1)),) if fresh.any() else ()
-        return _Fault(self.counts + found.sum(axis=0), (*self.seen, *more))
-
-    def first(self, bad: np.ndarray) -> int:
-        """The first frame that had one outside of the bad pixels."""
-        return min(int(at[(at >= 0) & ~bad].min()) for _, at in self.seen if ((at >= 0) & ~bad).any())
-
-
-def _crop(window: tuple[int, int], options: ReadOptions) -> tuple[tuple[int, int, int, int] | None, list[str]]:
-    """(y0, y1, x0, x1) of the part that the options ask for, with the direct beam on its pixel N // 2."""
-    if options.crop_px is None and options.centre_px is None:
-        return None, []
-    centre = [round(at) for at in options.centre_px or (window[0] // 2, window[1] // 2)]
-    room = [2 * min(at, size - at) for at, size in zip(centre, window, strict=True)]
-    sizes = [options.crop_px or part for part in room]
-    if min(room) < 8 or any(size > part for size, part in zip(sizes, room, strict=True)):
-        raise DataError(
-            f"expected a crop inside the {window[0]} x {window[1]} frame, got {sizes[0]} x {sizes[1]} around"
-            f" {tuple(centre)}; at most {room[0]} x {room[1]} px fit, set crop_px or centre_px"
-        )
-    top, left = (at - size // 2 for at, size in zip(centre, sizes, strict=True))
-    note = f"{sizes[0]} x {sizes[1]} px taken of {window[0]} x {window[1]}, around (y, x) = {tuple(centre)}"
-    return (top, top + sizes[0], left, left + sizes[1]), [note]
-
-
-def refuse_crop(options: ReadOptions) -> None:
-    """Refuse to crop the frames of a format that has pixels instead of metres: other frames have other object pixels.
-
-    Raises:
-        DataError: a crop was asked for.
-    """
-    if options.crop_px is not None or options.centre_px is not None:
-        raise DataError(
-            "crop_px, centre_px: expected neither for a format with positions in pixels, since cropped frames have"
-            " other object pixels; crop before such a file is written"
-        )
 
 
 def geometry_of(
@@ -285,6 +195,13 @@ def geometry_of(
         missing = ", ".join(name for name, value in parts.items() if not value)
         raise DataError(f"expected the size of an object pixel or what it follows from; set pixel_nm, or {missing}")
     return far, notes
+
+
+def stated_geometry(frames: Frames, options: ReadOptions) -> tuple[Geometry | None, list[str]]:
+    """The lengths behind the pixels of a format that has none, where the user says them all, and notes."""
+    if options.pixel_nm or (options.energy_kev and options.distance_m and options.detector_pixel_um):
+        return geometry_of(frames, options)
+    return None, []
 
 
 def _reversed(pair: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -336,8 +253,15 @@ def placed_positions(
     if options.position_order == "xy":
         found = found[:, ::-1]
         notes.append(f"{key}: (x, y) swapped, as the option position_order says")
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = found if geometry is None else found / np.array(geometry.pixel_size_m)
+        reach = np.ptp(found, axis=0) + 1
+        if not reach.prod() <= _CANVAS_PX or not np.abs(found).max() < MOST:
+            raise DataError(
+                f"{key}: expected positions that spread over at most {_CANVAS_PX:.2g} object pixels, got"
+                f" {reach[0]:.3g} x {reach[1]:.3g}; check the units of positions and of the pixel"
+            )
     if geometry is not None:
-        found = found / np.array(geometry.pixel_size_m)
         notes.append(f"{key}: metres turned to object pixels of {_nm(geometry)}")
     chosen = sign if options.translation_sign == "auto" else options.translation_sign
     source = "as the format says" if options.translation_sign == "auto" else "as the option translation_sign says"
@@ -372,9 +296,15 @@ def probe_for(
     """
     if options.probe_from is not None:
         name = options.probe_from.name
-        probe = probe_modes(name, read_probe(options.probe_from, options.limit_bytes), frames.shape[1:])
+        found, lit = read_probe(options.probe_from, options.limit_bytes)
+        probe, said = (
+            probe_modes(name, found, frames.shape[1:]),
+            f"probe: that of {name}, as the option probe_from says",
+        )
+        if lit:
+            return probe, [said]
         probe, note = scaled_to_photons(name, probe, frames)
-        return probe, [f"probe: that of {name}, as the option probe_from says", note]
+        return probe, [said, note]
     if stored is not None and frames.crop is None:
         probe = probe_modes(key, stored, frames.shape[1:])
         if in_photons:
@@ -415,6 +345,16 @@ def finite(array: np.ndarray) -> np.ndarray:
     return array
 
 
+def finite_complex64(array: np.ndarray) -> np.ndarray:
+    """A copy in memory as complex64.
+
+    Raises:
+        DataError: values that are not finite, or too large for it.
+    """
+    with np.errstate(over="ignore"):  # becomes infinite, and is refused
+        return finite(np.array(array, dtype=np.complex64, subok=False))
+
+
 def _first(bad: np.ndarray) -> list[int]:
     return [int(index) for index in np.argwhere(bad)[0]]
 
@@ -430,7 +370,7 @@ def probe_modes(key: str, stored: np.ndarray, window: tuple[int, int]) -> np.nda
         if modes.shape[1:] != window or not len(modes):
             size = f"{window[0]}, {window[1]}"
             raise DataError(f"expected ({size}) or (modes, {size}) as the frames, got {stored.shape}")
-        return finite(np.array(modes, dtype=np.complex64, subok=False))
+        return finite_complex64(modes)
 
 
 def scaled_to_photons(key: str, probe: np.ndarray, frames: Frames) -> tuple[np.ndarray, str]:

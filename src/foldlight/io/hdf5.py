@@ -17,6 +17,7 @@ import numpy as np
 
 from foldlight.core.errors import DataError
 from foldlight.frames import Stored
+from foldlight.io.heaps import refuse_endless_heaps
 from foldlight.io.npz import about
 from foldlight.io.stored import ContiguousFrames, DatasetFrames
 
@@ -56,7 +57,7 @@ class Hdf5:
 
     def __init__(self, file: "h5py.File", path: Path, limit_bytes: int, unfinished: bool = False) -> None:
         self.path, self.unfinished = path, unfinished
-        self.kept = False
+        self.kept, self._heaps_end = False, False
         self._file = file
         self._limit_bytes = limit_bytes
         self._held_bytes = _DEFLATED * max(path.stat().st_size, 2**16)
@@ -69,7 +70,7 @@ class Hdf5:
     def keys(self) -> tuple[str, ...]:
         """Names of what lies in the root group."""
         with _damage("/"):
-            return tuple(self._file)
+            return _names(self._file)
 
     def __contains__(self, name: str) -> bool:
         with _damage(name):
@@ -82,7 +83,22 @@ class Hdf5:
             DataError: it can't be read.
         """
         with _damage(f"{of}: attribute {name}"):
-            return self._file[of].attrs.get(name)
+            attributes = self._file[of].attrs
+            if name not in attributes:
+                return None
+            self._refuse_endless(attributes.get_id(name).get_type())
+            return attributes[name]
+
+    def _refuse_endless(self, kind: "h5py.h5t.TypeID") -> None:
+        """Before the first text of variable length is read: see `heaps`."""
+        import h5py
+
+        text = isinstance(kind, h5py.h5t.TypeStringID)
+        if kind.detect_class(h5py.h5t.VLEN) and not text:
+            raise DataError("expected numbers or text, got lists of variable length")  # what damage makes of a text
+        if text and kind.is_variable_str() and not self._heaps_end:
+            refuse_endless_heaps(self.path)
+            self._heaps_end = True
 
     def dataset(self, name: str) -> "h5py.Dataset":
         """A dataset, not read.
@@ -110,7 +126,7 @@ class Hdf5:
 
         with _damage(name):
             found = self._file.get(name)
-            return tuple(found) if isinstance(found, h5py.Group) else ()
+            return _names(found) if isinstance(found, h5py.Group) else ()
 
     def number(self, name: str) -> float | None:
         """A dataset of one number; None where it is absent.
@@ -140,8 +156,18 @@ class Hdf5:
                 return None
             if h5py.check_string_dtype(found.dtype) is None:
                 return None
+            self._refuse_endless(found.id.get_type())
+            self._refuse_long(found)
             value = found[()] if found.shape == () else found[(0,) * found.ndim]
             return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+    def _refuse_long(self, text: "h5py.Dataset") -> None:
+        """The library makes room for as much as a text of variable length claims, in the 4 bytes where it begins."""
+        offset = text.id.get_offset() if text.file == self._file and text.dtype.kind == "O" else None
+        if offset is not None:
+            with self.path.open("rb") as stream:
+                stream.seek(offset)
+                self.plausible(int.from_bytes(stream.read(4), "little"))
 
     def frames(self, name: str) -> Stored:
         """Frames (n, y, x) that are read when they are asked for; further leading axes, of a raster, become one.
@@ -222,6 +248,11 @@ class Hdf5:
             raise DataError(
                 f"expected at most {self._held_bytes:.4g} bytes in such a file, got {need:.4g}; it is damaged"
             )
+
+
+def _names(group: "h5py.Group") -> tuple[str, ...]:
+    """What lies in a group; names that are no text, in damaged files, are bytes to h5py."""
+    return tuple(name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in group)
 
 
 def _refuse_unknown_filters(dataset: "h5py.Dataset") -> None:

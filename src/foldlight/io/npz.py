@@ -11,6 +11,7 @@ import io
 import math
 import struct
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,7 +32,11 @@ _CHUNK = 1 << 22
 _ALIGNMENT = 64  # bytes: what numpy and torch like best, and what the .npy header keeps
 _PACKED = {b"BZh": bz2.open, b"\x1f\x8b": gzip.open}
 _FOREIGN = {b"\x89HDF": "an HDF5 file", b"\x93NUM": "a single .npy array", b"PK\x03\x04": "a damaged or truncated zip"}
-_DAMAGE = (OSError, EOFError, ValueError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile)
+_DAMAGE = (
+    *(OSError, EOFError, ValueError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile),
+    *(tokenize.TokenError, SyntaxError, MemoryError, OverflowError),  # of numpy over a damaged header
+)
+_SAID = 160  # of what another library says; zipfile repeats what it read
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -78,7 +83,8 @@ class Npz:
             try:
                 return self._load(self._members[key])
             except _DAMAGE as error:
-                raise DataError(f"expected a whole .npy array, got {error or type(error).__name__}") from None
+                said = str(error)[:_SAID] or type(error).__name__
+                raise DataError(f"expected a whole .npy array, got {said}; copy the file again") from None
 
     def _load(self, info: zipfile.ZipInfo) -> np.ndarray:
         mapped = info.compress_type == zipfile.ZIP_STORED

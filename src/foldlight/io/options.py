@@ -20,6 +20,10 @@ class ReadOptions(Settings):
     scale: float | None = Field(default=None, gt=0)
     """Factor that makes stored numbers photons (intensity) or square roots of photons (amplitude); none: as found."""
 
+    negative: Literal["refuse", "zero"] = "refuse"
+    """What to do with frames that hold numbers below 0, as after a dark frame was subtracted: zero reads these as 0,
+    which adds a little light where there is none."""
+
     zero_frequency: Literal["auto", "centre", "corner"] = "auto"
     """Where frames hold the direct beam: at [N // 2, N // 2] or at [0, 0]."""
 
@@ -55,7 +59,8 @@ class ReadOptions(Settings):
     """Where the direct beam is in the stored frames (row, column) [px]; their middle N // 2 when not given."""
 
     probe_from: Path | None = None
-    """A file that has the probe: a scan, a reconstruction, or an array as .npy."""
+    """A file that has the probe: a scan, what `reconstruct` wrote, or an array as .npy. A measured scan's own is often
+    a guess, and an engine that refines it finds a better one."""
 
     defocus_um: float = 0.0
     """For a probe that has to be guessed from the frames: from the focus down to the sample [um]."""

@@ -1,5 +1,6 @@
 """Probes from elsewhere: out of another file, or guessed from the frames."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,19 +9,23 @@ from foldlight.core.errors import DataError
 from foldlight.frames import Frames
 from foldlight.geometry import Geometry
 from foldlight.io.hdf5 import is_hdf5, open_hdf5
-from foldlight.io.npz import about, open_npz
+from foldlight.io.npz import Npz, about, open_npz
 
-__all__ = ["guessed_probe", "read_probe"]
+__all__ = ["PHOTONS", "guessed_probe", "read_probe"]
 
 _NPZ_KEYS = ("probe", "probeGuess")
 _HDF5_NAMES = ("probe", "probe_guess", "reconstruction/probe", "probes")
+_CONTAINER = "foldlight scan"
+PHOTONS = "sqrt(photon)"
+"""Unit of a probe, as files of ours state it."""
 _NPY = b"\x93NUMPY"
 
 
-def read_probe(path: Path, limit_bytes: int = 16 << 30) -> np.ndarray:
-    """(mode, y, x) or (y, x) complex, in the unit of the file: .npy, NPZ or HDF5 with a probe under a usual name.
+def read_probe(path: Path, limit_bytes: int = 16 << 30) -> tuple[np.ndarray, bool]:
+    """The probe (mode, y, x) or (y, x) of a .npy, NPZ or HDF5 file, under a usual name; whether it is [sqrt(photon)].
 
-    Leading axes of length 1 are left out, and of several further ones the first is taken, since modes come last.
+    The unit is known of what foldlight wrote: reconstructions, containers, DATA-001. Of axes before those of the modes
+    the first is taken.
 
     Raises:
         DataError: the file can't be read, or has no complex probe.
@@ -30,18 +35,29 @@ def read_probe(path: Path, limit_bytes: int = 16 << 30) -> np.ndarray:
             name = next((name for name in _HDF5_NAMES if name in file), None)
             if name is None:
                 raise DataError(f"expected a probe as {' or '.join(_HDF5_NAMES)}, found {', '.join(file.keys)}")
-            return _modes(name, file.array(name))
+            return _modes(name, file.array(name)), file.attribute("format") in {_CONTAINER, _CONTAINER.encode()}
     if _starts(path).startswith(_NPY):
         with about(str(path)):
             try:
-                return _modes("array", np.load(path, allow_pickle=False))
+                return _modes("array", np.load(path, allow_pickle=False)), False
             except (OSError, ValueError, EOFError) as error:
                 raise DataError(f"expected a whole .npy array, got {error}") from None
     with open_npz(path, limit_bytes) as archive:
         key = next((key for key in _NPZ_KEYS if key in archive), None)
         if key is None:
             raise DataError(f"expected a probe as {' or '.join(_NPZ_KEYS)}, found {', '.join(archive.keys)}")
-        return _modes(key, archive[key])
+        return _modes(key, archive[key]), _in_photons(archive)
+
+
+def _in_photons(archive: Npz) -> bool:
+    """Whether the metadata are those of a reconstruction of ours, or state the unit."""
+    if "_metadata" not in archive:
+        return False
+    try:
+        facts = json.loads(str(archive["_metadata"]))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(facts, dict) and ({"arm", "ledger"} <= facts.keys() or facts.get("probe_unit") == PHOTONS)
 
 
 def _starts(path: Path) -> bytes:
