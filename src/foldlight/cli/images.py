@@ -7,6 +7,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from foldlight.cli.common import Flat, Threads, say, use_threads
+from foldlight.cli.doctor import look_over
 from foldlight.cli.ranks import started_together
 from foldlight.core.errors import SettingsError
 from foldlight.demo.settings import DemoSettings
@@ -27,7 +28,7 @@ def reconstruct(
     model: Path | None = None,
     adapt: int = 0,
     start: str | None = None,
-    probe: Path | None = None,
+    doctor: bool = True,
     output: Path = Path("reconstruction.npz"),
 ) -> None:
     """Reconstruct a scan with a trained network, by maximum likelihood, with pty-chi, or as the best flat image.
@@ -48,20 +49,18 @@ def reconstruct(
         adapt: steps of training that adapt the network to this scan first, on its photons alone; 50 take a minute.
         start: where an iterative engine or `hybrid` begins: `network`, or a file that `reconstruct`
             wrote; the best flat image, and the network for `hybrid`, when not given.
-        probe: file that `reconstruct` wrote, whose probe takes the place of the scan's: a measured scan's own is a
-            guess, and an engine that refines it finds a better one.
+        doctor: refuse where a quick look says that no image could be right; that look is quiet when all is well.
         output: NPZ to write, with a log beside it for pty-chi's engines.
     """
     from foldlight.forecast import shortage
     from foldlight.io import read_scan
     from foldlight.reconstruct.engines import make_reconstructor
-    from foldlight.reconstruct.protocol import Reconstruction
     from foldlight.reconstruct.sharded import reconstruct_on
 
     with started_together(settings.device, settings.threads) as ranks:
         found = read_scan(scan, options)
-        if probe is not None:
-            found = found.with_probe(Reconstruction.load(probe).probe, f"probe of {probe.name}")
+        if ranks.first:
+            look_over(found, refuse=doctor)
         if ranks.first and settings.device == "cpu" and (short := shortage(found, engine)):
             say(short)
         own = settings.model_copy(update={"device": ranks.device(settings.device)})

@@ -6,6 +6,7 @@ from typing import Annotated
 from tyro.conf import Positional
 
 from foldlight.cli.common import Flat, Threads, say
+from foldlight.cli.doctor import look_over
 from foldlight.cli.ranks import started_together
 from foldlight.io.options import ReadOptions
 from foldlight.networks.settings import NetworkSettings
@@ -22,6 +23,7 @@ def train(
     start: str | None = None,
     output: Path = Path("model"),
     resume: bool = False,
+    doctor: bool = True,
     threads: Threads = None,
 ) -> None:
     """Train a network on the frames of one scan and write its bundle.
@@ -38,6 +40,7 @@ def train(
             seed; or a bundle's path. When not given: the package's, if they are of this network.
         output: folder for `wts.h5.zip`, `history.csv`, `checkpoint.pt` and `training.json`.
         resume: go on from the folder's checkpoint.
+        doctor: refuse where a quick look says that no image could be right; that look is quiet when all is well.
         threads: CPU threads.
     """
     from foldlight.bundle import starting_model, write_bundle
@@ -47,6 +50,8 @@ def train(
 
     with started_together(settings.device, threads) as ranks:
         found = read_scan(scan, options)
+        if ranks.first:
+            look_over(found, refuse=doctor)
         short = shortage(found, "train") if settings.device == "cpu" else None
         if ranks.first:
             say(*found.notes, *([short] if short else []))
