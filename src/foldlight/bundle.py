@@ -20,6 +20,7 @@ import torch
 from foldlight.core.errors import BundleError, SettingsError
 from foldlight.core.files import replacing
 from foldlight.core.provenance import sha256_arrays, sha256_file, versions
+from foldlight.core.shown import Displayed
 from foldlight.networks.generators import PatchNetwork, build
 from foldlight.networks.settings import SMALL_GROUP, NetworkSettings
 from foldlight.networks.unrolled import UnrolledNetwork
@@ -44,8 +45,8 @@ _LIMIT_BYTES = 2**30  # a member that claims more is not one of ours
 _UNITS = {"frames": "photon", "probe": "sqrt(photon)", "positions": "object px", "patches": "transmission"}
 
 
-@dataclass(frozen=True)
-class Model:
+@dataclass(frozen=True, repr=False)
+class Model(Displayed):
     """A network with its weights.
 
     Attributes:
@@ -63,6 +64,17 @@ class Model:
     weights: dict[str, np.ndarray]
     training: dict[str, Any] = field(default_factory=dict)
     errors: ErrorSpectrum | None = None
+
+    def __repr__(self) -> str:
+        window = (
+            "any frame size" if self.network.kind == "unrolled" else f"{self.window[0]} x {self.window[1]} px frames"
+        )
+        return f"<Model: {self.network.kind} network of {self.n_weights:,} weights, {window}, {self.digest()[:12]}>"
+
+    @property
+    def n_weights(self) -> int:
+        """Numbers that were learned."""
+        return sum(value.size for value in self.weights.values())
 
     @property
     def supervision(self) -> str:

@@ -149,7 +149,7 @@ def write_metrics_json(path: Path, comparison: Comparison) -> None:
         }
         for arm, gauge in comparison.gauges.items()
     }
-    facts = {
+    facts: dict[str, Any] = {
         "rows": comparison.plain(),
         "arms": arms,
         "data_sha256": comparison.data_sha256,
@@ -163,6 +163,8 @@ def write_metrics_json(path: Path, comparison: Comparison) -> None:
         "limit": None if comparison.limit is None else _plain_limit(comparison.limit),
         "settings": comparison.settings.plain(),
     }
+    if comparison.geometry is not None:
+        facts["geometry"] = comparison.geometry.plain()
     with about(str(path)):
         try:
             write_json(path, facts)

@@ -15,6 +15,8 @@ from foldlight.compare.frc import RingCorrelation, ring_correlation
 from foldlight.compare.row import FLAT_ARM, CompareSettings, Row
 from foldlight.compare.scoring import judged, known_of, row_of, scored
 from foldlight.core.errors import DataError, SettingsError
+from foldlight.core.shown import Shown
+from foldlight.geometry import Geometry
 from foldlight.optics.coverage import coverage_map, well_lit
 from foldlight.optics.limit import DoseLimit
 from foldlight.reconstruct.protocol import Reconstruction
@@ -23,8 +25,8 @@ from foldlight.scan import Scan
 __all__ = ["FLAT_ARM", "CompareSettings", "Comparison", "Row", "compare"]
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """What was found out about the reconstructions of one scan.
 
     Attributes:
@@ -53,6 +55,7 @@ class Comparison:
         exposure_ratio: exposure of the held-out counts over that of the fitted ones; None without held-out counts.
         settings: how the arms were compared.
         origins: JSON-ready ledger and settings of each arm.
+        geometry: the lengths behind the pixels, where they are known.
     """
 
     rows: tuple[Row, ...]
@@ -78,6 +81,13 @@ class Comparison:
     exposure_ratio: float | None
     settings: CompareSettings
     origins: Mapping[str, Mapping[str, Any]]
+    geometry: Geometry | None = None
+
+    def __repr__(self) -> str:
+        against = "truth" if self.truth is not None else f"no truth, shown as {self.reference}"
+        held = "" if self.exposure_ratio is None else ", held-out counts"
+        arms = ", ".join(row.arm for row in self.rows)
+        return f"<Comparison of {arms}: {against}{held}, {self.n_frames:,} frames>"
 
     def labelled(self, **columns: Any) -> "Comparison":
         """The comparison with columns such as dose, view, split and seed filled in, in every row."""
@@ -160,6 +170,7 @@ def compare(
         exposure_ratio=None if heldout is None else exposure_ratio,
         settings=settings,
         origins={made.arm: {"ledger": asdict(made.ledger), "settings": made.settings} for made in reconstructions},
+        geometry=scan.geometry,
     )
 
 

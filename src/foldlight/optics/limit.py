@@ -22,6 +22,7 @@ from torch import Tensor
 
 from foldlight.core.errors import DataError, SettingsError
 from foldlight.core.seeds import generator
+from foldlight.core.shown import Shown
 from foldlight.optics.coverage import bounding_box
 from foldlight.optics.fisher import Fisher, Parameters, conjugate_gradients
 from foldlight.optics.prior import Prior
@@ -43,8 +44,8 @@ _SMOOTHED = 600  # pixels times vectors that the variance of a pixel is averaged
 _OPAQUE = 1e-3  # of the brightest transmission: a relative error of less has no meaning
 
 
-@dataclass(frozen=True)
-class DoseLimit:
+@dataclass(frozen=True, repr=False)
+class DoseLimit(Shown):
     """The least mean squared error on the scored pixels.
 
     Attributes:
@@ -77,6 +78,11 @@ class DoseLimit:
     unsettled: float = 0.0
     phase_bound: float = math.nan
     variance: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+
+    def __repr__(self) -> str:
+        least = f"least error {math.sqrt(self.bound):.3g}" if self.determined else "not determined"
+        dose = f"{self.photons_per_pixel:.3g} photons per object pixel"
+        return f"<DoseLimit: {least} of {self.parameters} object, {self.probe} probe, {dose}>"
 
     @property
     def frc(self) -> np.ndarray:

@@ -5,16 +5,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from foldlight.bundle import pretrained, read_bundle
+from foldlight.bundle import Model, pretrained, read_bundle
 from foldlight.core.errors import SettingsError
 from foldlight.reconstruct.constant import ConstantReconstructor
-from foldlight.reconstruct.hybrid import HybridReconstructor, SavedReconstructor, StartedReconstructor
+from foldlight.reconstruct.hybrid import (
+    GivenReconstructor,
+    HybridReconstructor,
+    SavedReconstructor,
+    StartedReconstructor,
+)
 from foldlight.reconstruct.iterative import IterativeReconstructor
 from foldlight.reconstruct.likelihood import MaximumLikelihoodReconstructor
 from foldlight.reconstruct.neural import NeuralReconstructor
-from foldlight.reconstruct.protocol import Reconstructor
+from foldlight.reconstruct.protocol import Reconstruction, Reconstructor
 from foldlight.reconstruct.settings import (
     EngineOptions,
     IterativeSettings,
@@ -24,33 +29,56 @@ from foldlight.reconstruct.settings import (
     RefineSettings,
 )
 
-__all__ = ["EngineName", "load_network", "make_reconstructor"]
+__all__ = ["ENGINES", "EngineName", "load_network", "make_reconstructor", "options_taken"]
 
 EngineName = Literal["network", "hybrid", "ml", "lsqml", "rpie", "dm", "constant"]
+
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+
+_NETWORK = ("adapt", "model")  # what takes the network, or can begin with it
+_LIKELIHOOD = ("fit_positions", "device", "time_limit_s", *LikelihoodOptions.model_fields, "start")
+_TAKEN: dict[EngineName, tuple[str, ...]] = {
+    "network": (*_NETWORK, "device", "seed"),
+    "hybrid": (*_NETWORK, *RefineOptions.model_fields, *_LIKELIHOOD, "seed"),
+    "ml": (*_NETWORK, "epochs", "fit_probe", *_LIKELIHOOD, "seed"),
+    **dict.fromkeys(("lsqml", "rpie", "dm"), (*_NETWORK, *EngineOptions.model_fields, "start")),
+    "constant": (),
+}
+
+
+def options_taken(engine: EngineName) -> tuple[str, ...]:
+    """Names of the options that have a meaning for an engine, those that `make_reconstructor` takes apart among them.
+
+    `adapt`, `model` and, for `ml`, `seed` are those of a network that it starts from.
+    """
+    return tuple(sorted(set(_TAKEN[engine])))
 
 
 def make_reconstructor(
     engine: EngineName,
     options: EngineOptions,
-    model: Path | None = None,
+    model: Path | Model | None = None,
     log_path: Path | None = None,
     likelihood: LikelihoodOptions | None = None,
     refine: RefineOptions | None = None,
-    start: str | None = None,
+    start: str | Reconstruction | None = None,
     adapt_steps: int = 0,
+    progress: bool = True,
 ) -> Reconstructor:
     """The reconstructor of a name.
 
     Args:
         engine: which one.
         options: of the iterative engines; the network takes the device.
-        model: the network's bundle, or the folder that training wrote; None: the network that comes with the package.
+        model: the network, its bundle, or the folder that training wrote; None: the network that comes with the
+            package.
         log_path: where the output of a pty-chi engine goes.
         likelihood: what only `ml` and `hybrid` ask for.
         refine: what only `hybrid` asks for.
-        start: where `hybrid` and the iterative engines begin: `network`, or the path of a reconstruction file. None:
-            the network for `hybrid`, the best flat image for the others.
+        start: where `hybrid` and the iterative engines begin: `network`, a reconstruction, or the path of its file.
+            None: the network for `hybrid`, the best flat image for the others.
         adapt_steps: of training that adapt the network to the scan; 0 for none.
+        progress: show bars on stderr.
 
     Raises:
         SettingsError: a start for an engine that has none, or an option that the engine does not have.
@@ -58,22 +86,22 @@ def make_reconstructor(
     """
     if adapt_steps < 0:
         raise SettingsError(f"adapt = {adapt_steps}: expected 0 steps or more")
-    begins = start or ("network" if engine in {"network", "hybrid"} else "flat")
+    begins = start if start is not None else "network" if engine in {"network", "hybrid"} else "flat"
     if begins != "network":
         _needs_no_network(engine, model, adapt_steps)
-    network = partial(_network, model, options.device, adapt_steps, options.seed)
+    network = partial(_network, model, options.device, adapt_steps, options.seed, progress)
     if engine == "hybrid":
         first = _first(begins, network)
-        return HybridReconstructor(first, RefineSettings.of(options, likelihood, refine), progress=True)
+        return HybridReconstructor(first, RefineSettings.of(options, likelihood, refine), progress)
     if engine in {"constant", "network"}:
         if start is not None:
             raise SettingsError(f"engine {engine}: expected no start, got {start}; give it to an iterative engine")
         return ConstantReconstructor() if engine == "constant" else network()
-    chosen = _iterative(engine, options, log_path, likelihood)
+    chosen = _iterative(engine, options, log_path, likelihood, progress)
     return chosen if start is None else StartedReconstructor(_first(start, network), chosen)
 
 
-def _needs_no_network(engine: EngineName, model: Path | None, adapt_steps: int) -> None:
+def _needs_no_network(engine: EngineName, model: Path | Model | None, adapt_steps: int) -> None:
     """Refuse what only a network takes, or it would be ignored."""
     if model is not None:
         raise SettingsError(f"engine {engine}: expected no model without a network, got {model}; use --start network")
@@ -84,21 +112,32 @@ def _needs_no_network(engine: EngineName, model: Path | None, adapt_steps: int) 
 
 
 def _iterative(
-    engine: EngineName, options: EngineOptions, log_path: Path | None, likelihood: LikelihoodOptions | None
+    engine: EngineName,
+    options: EngineOptions,
+    log_path: Path | None,
+    likelihood: LikelihoodOptions | None,
+    progress: bool,
 ) -> IterativeReconstructor | MaximumLikelihoodReconstructor:
     if engine == "ml":
-        return MaximumLikelihoodReconstructor(LikelihoodSettings.of(options, likelihood), progress=True)
+        return MaximumLikelihoodReconstructor(LikelihoodSettings.of(options, likelihood), progress=progress)
     settings = IterativeSettings.parse({"engine": engine, **options.plain()})
-    return IterativeReconstructor(settings, log_path=log_path, progress=True)
+    return IterativeReconstructor(settings, log_path=log_path, progress=progress)
 
 
-def _first(start: str, network: Callable[[], NeuralReconstructor]) -> Reconstructor:
+def _first(start: str | Reconstruction, network: Callable[[], NeuralReconstructor]) -> Reconstructor:
     """Who makes the start."""
+    if isinstance(start, Reconstruction):
+        return GivenReconstructor(start)
     return network() if start == "network" else SavedReconstructor(Path(start))
 
 
-def _network(model: Path | None, device: str, adapt_steps: int, seed: int) -> NeuralReconstructor:
-    made = NeuralReconstructor(pretrained(), device=device) if model is None else load_network(model, device)
+def _network(
+    model: Path | Model | None, device: str, adapt_steps: int, seed: int, progress: bool
+) -> NeuralReconstructor:
+    if isinstance(model, Path):
+        made = load_network(model, device, progress)
+    else:
+        made = NeuralReconstructor(model or pretrained(), device=device, progress=progress)
     return replace(made, adapt_steps=adapt_steps, seed=seed)
 
 

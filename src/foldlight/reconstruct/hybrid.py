@@ -30,7 +30,34 @@ from foldlight.reconstruct.settings import RefineSettings
 from foldlight.sampling.thinning import thin
 from foldlight.scan import Scan
 
-__all__ = ["HybridReconstructor", "SavedReconstructor", "StartedReconstructor"]
+__all__ = ["GivenReconstructor", "HybridReconstructor", "SavedReconstructor", "StartedReconstructor"]
+
+
+@dataclass(frozen=True)
+class GivenReconstructor:
+    """What was reconstructed before.
+
+    Attributes:
+        made: the result.
+        origin: what messages call it.
+    """
+
+    made: Reconstruction
+    origin: str = "start"
+
+    @property
+    def arm(self) -> str:
+        """Name of the method in tables."""
+        return self.made.arm
+
+    def reconstruct(self, scan: Scan) -> Reconstruction:
+        """What was given.
+
+        Raises:
+            DataError: its object does not lie on the scan's canvas.
+        """
+        checked_start(self.made.object, scan, self.origin)
+        return self.made
 
 
 @dataclass(frozen=True)
@@ -54,9 +81,7 @@ class SavedReconstructor:
         Raises:
             DataError: the file is missing or damaged, or its object does not lie on the scan's canvas.
         """
-        made = Reconstruction.load(self.path)
-        checked_start(made.object, scan, str(self.path))
-        return made
+        return GivenReconstructor(Reconstruction.load(self.path), str(self.path)).reconstruct(scan)
 
 
 @dataclass(frozen=True)

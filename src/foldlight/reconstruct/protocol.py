@@ -9,6 +9,8 @@ import numpy as np
 
 from foldlight.core.errors import DataError
 from foldlight.core.files import replacing
+from foldlight.core.progress import duration
+from foldlight.core.shown import Shown
 from foldlight.scan import Scan
 
 __all__ = ["Ledger", "Reconstruction", "Reconstructor"]
@@ -37,8 +39,8 @@ class Ledger:
     threads: int | None = 1
 
 
-@dataclass(frozen=True)
-class Reconstruction:
+@dataclass(frozen=True, repr=False)
+class Reconstruction(Shown):
     """An image of a scan's object, in the scan's own canvas and units.
 
     Attributes:
@@ -50,6 +52,7 @@ class Reconstruction:
         ledger: what it cost.
         settings: JSON-ready settings that made it.
         data_digest: `Scan.digest` of what the method saw; empty when unknown.
+        scan: the scan that was reconstructed, for who compares; not saved, so None after loading.
     """
 
     arm: str
@@ -60,6 +63,7 @@ class Reconstruction:
     ledger: Ledger
     settings: dict[str, Any] = field(default_factory=dict)
     data_digest: str = ""
+    scan: Scan | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.object.ndim != 2 or self.object.shape != self.coverage.shape:
@@ -70,7 +74,13 @@ class Reconstruction:
         if not np.isfinite(self.object).all():
             raise DataError(f"{self.arm}: expected a finite object, got NaN or infinity; the method diverged")
 
-    def save(self, path: Path) -> None:
+    def __repr__(self) -> str:
+        seconds = self.ledger.infer_seconds
+        took = "" if seconds is None else f", {duration(seconds)}"
+        frames = "" if self.ledger.n_frames is None else f", {self.ledger.n_frames:,} frames"
+        return f"<Reconstruction by {self.arm}: {self.object.shape[0]} x {self.object.shape[1]} px{frames}{took}>"
+
+    def save(self, path: str | Path) -> None:
         """Write an NPZ: arrays under their names, the rest as a JSON string `_metadata`."""
         facts = {
             "arm": self.arm,
@@ -78,7 +88,7 @@ class Reconstruction:
             "settings": self.settings,
             "data_digest": self.data_digest,
         }
-        with replacing(path) as temporary:
+        with replacing(Path(path)) as temporary:
             np.savez_compressed(
                 temporary,
                 object=self.object,
@@ -89,7 +99,7 @@ class Reconstruction:
             )
 
     @classmethod
-    def load(cls, path: Path) -> "Reconstruction":
+    def load(cls, path: str | Path) -> "Reconstruction":
         """Read what `save` wrote.
 
         Raises:

@@ -7,7 +7,6 @@ wraps), errors inferno; a row of images shares one scale; pixels that are not sc
 import io
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -414,5 +413,5 @@ def save(figure: Figure, path: Path, dpi: int = 130) -> None:
         _write(figure, temporary, dpi)
 
 
-def _write(figure: Figure, target: Path | IO[bytes], dpi: int) -> None:
+def _write(figure: Figure, target: Path | io.BytesIO, dpi: int) -> None:
     figure.savefig(target, dpi=dpi, format="png", facecolor="white", metadata={"Software": "foldlight"})
