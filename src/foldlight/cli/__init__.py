@@ -11,9 +11,13 @@ from typing import Any, NoReturn
 import tyro
 from pydantic import ValidationError
 
+from foldlight.cli.conformance import conformance
+from foldlight.cli.doctor import doctor
+from foldlight.cli.frontends import ptychodus
 from foldlight.cli.images import compare, demo, export, reconstruct, report
 from foldlight.cli.live import live, live_simulate
 from foldlight.cli.networks import pretrain, train
+from foldlight.cli.orient import orient
 from foldlight.cli.scans import convert, inspect, limit, prepare, simulate, thin
 from foldlight.cli.studies import study_job, study_run, study_status
 from foldlight.core.errors import FoldlightError
@@ -31,6 +35,8 @@ def study() -> NoReturn:
 _VERBS: dict[str, Callable[..., Any]] = {
     "simulate": simulate,
     "inspect": inspect,
+    "doctor": doctor,
+    "orient": orient,
     "convert": convert,
     "thin": thin,
     "prepare": prepare,
@@ -44,6 +50,8 @@ _VERBS: dict[str, Callable[..., Any]] = {
     "demo": demo,
     "report": report,
     "export": export,
+    "ptychodus": ptychodus,
+    "conformance": conformance,
     "study": study,
 }
 _STUDY_VERBS: dict[str, Callable[..., Any]] = {"run": study_run, "status": study_status, "job": study_job}
