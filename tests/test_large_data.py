@@ -115,7 +115,7 @@ def test_convert_and_thin_from_the_command_line(in_memory, tmp_path, capsys, mon
 
 
 BAD = {
-    "an unknown ending": (["convert", "scan.h5", "scan.tif"], "expected a name that ends in .h5, .hdf5 or .npz"),
+    "an unknown ending": (["convert", "scan.h5", "scan.tif"], "expected a name that ends in .h5, .hdf5, .npz"),
     "a packed npz": (["convert", "scan.h5", "scan.npz", "--pack"], "pack: expected a container"),
     "one file for both": (
         ["thin", "scan.h5", "--heldout", "kept.h5"],

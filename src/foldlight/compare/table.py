@@ -192,7 +192,7 @@ def _check(scan: Scan, digest: str, reconstructions: Sequence[Reconstruction], s
         if made.data_digest not in {"", digest}:
             raise DataError(
                 f"{made.arm}: expected a reconstruction of this scan (sha256 {digest[:12]}), got one of other data"
-                f" ({made.data_digest[:12]}); reconstruct this scan, or compare with the scan it was made from"
+                f" ({made.data_digest[:12]}); compare with the scan and the probe (probe_from) it was made from"
             )
     if unknown := sorted(set(settings.registered_arms or ()) - set(names)):
         raise SettingsError(
