@@ -145,6 +145,18 @@ def test_how_the_beam_is_centred_tells_nothing():
     assert np.allclose(plain.frames, moved.frames, rtol=0.1)
 
 
+def test_a_beam_is_found_behind_a_beamstop():
+    """The mask stays where it is while the beam moves, and is not mistaken for it."""
+    scan = scan_of(CURVED)
+    mask = np.ones((16, 16), dtype=bool)
+    mask[6:10, 6:10] = False
+    ramp = np.exp(2j * np.pi * 3 * np.arange(16) / 16)[:, None]
+    blind = replace(scan, mask=mask, photons=Frames(scan.photons[:] * mask, whole=True))
+    off = replace(blind, probe=(scan.probe * ramp).astype(np.complex64))
+    plain, moved = (Trial.of(each, seed=0).run(Reading(), 5) for each in (blind, off))
+    assert np.allclose(plain.frames, moved.frames, rtol=0.1)
+
+
 def test_too_few_frames_are_refused():
     with pytest.raises(DataError, match="at least 12 overlapping frames, got 5; compare"):
         orient(scan_of(LOPSIDED).select(np.arange(5)), QUICK)

@@ -11,7 +11,7 @@ import numpy as np
 from foldlight.core.errors import DataError
 from foldlight.geometry import Geometry, energy_of
 from foldlight.io.foreign import centred_metres, put_frames, with_geometry, writing_hdf5
-from foldlight.io.lab_frame import PHOTONS
+from foldlight.io.probes import PHOTONS
 from foldlight.io.units import JOULE_EV
 from foldlight.scan import Scan
 

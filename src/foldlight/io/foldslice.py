@@ -35,8 +35,9 @@ import numpy as np
 from foldlight.core.errors import DataError
 from foldlight.frames import Frames, composed
 from foldlight.io.foreign import alike, centred_metres, mask_of, put_frames, with_geometry, writing_hdf5
-from foldlight.io.frames import Storage, geometry_of, moved_to_canvas, photon_frames, placed_positions, probe_for
+from foldlight.io.frames import Storage, geometry_of, photon_frames
 from foldlight.io.hdf5 import Hdf5, is_hdf5, open_hdf5
+from foldlight.io.metric import metric_scan
 from foldlight.io.npz import about
 from foldlight.io.options import ReadOptions
 from foldlight.scan import Scan
@@ -141,27 +142,8 @@ def _scan(file: Hdf5, parameters: _Parameters, options: ReadOptions) -> Scan:
     pixel = None if parameters.pixel_m is None else (parameters.pixel_m,) * 2
     with about("lambda, dx"):
         geometry, notes = geometry_of(frames, options, wavelength_m=parameters.wavelength_m, pixel_size_m=pixel)
-    positions, place_notes = placed_positions("ppY, ppX", parameters.positions_m, geometry, options)
-    placed, canvas, canvas_note = moved_to_canvas(positions, frames.shape[1:])
-    probe, probe_notes = probe_for("probe", None, frames, geometry, options)
-    return Scan(
-        frames,
-        placed,
-        probe,
-        canvas,
-        mask=frames.mask,
-        notes=(
-            *_unused(file),
-            *frame_notes,
-            *axis_notes,
-            *notes,
-            *place_notes,
-            *_sign_notes(options),
-            canvas_note,
-            *probe_notes,
-        ),
-        geometry=geometry,
-    )
+    found = (*_unused(file), *frame_notes, *axis_notes, *notes, *_sign_notes(options))
+    return metric_scan(frames, geometry, "ppY, ppX", parameters.positions_m, options, found)
 
 
 def _upright(file: Hdf5, frames: Frames, parameters: _Parameters) -> tuple[Frames, list[str]]:

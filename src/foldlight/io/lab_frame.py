@@ -13,14 +13,16 @@ import numpy as np
 
 from foldlight.core.errors import DataError
 from foldlight.geometry import wavelength_of
-from foldlight.io.frames import Storage, geometry_of, moved_to_canvas, photon_frames, placed_positions, probe_for
+from foldlight.io.frames import Storage, geometry_of, photon_frames
 from foldlight.io.hdf5 import Hdf5
+from foldlight.io.metric import metric_scan
 from foldlight.io.npz import about
 from foldlight.io.options import ReadOptions
+from foldlight.io.probes import PHOTONS
 from foldlight.io.units import fixed_length, lengths, words
 from foldlight.scan import Scan
 
-__all__ = ["PHOTONS", "Detector", "Experiment", "bad_pixels", "detector_at", "scan_of", "translation_at"]
+__all__ = ["Detector", "Experiment", "bad_pixels", "detector_at", "scan_of", "translation_at"]
 
 _ROWS, _COLUMNS = np.array([0.0, -1.0, 0.0]), np.array([-1.0, 0.0, 0.0])  # CXI's, where a file gives none
 _TILT = 0.05  # sine of about 3 degrees: further off, lengths differ by more than a thousandth
@@ -31,8 +33,6 @@ _STORAGE = Storage("intensity", "centre", {"axis_order": "nyx"})
 _OFF_CENTRE_PX = 2.0
 _HAS_SIGNAL = 0x1000
 _SAME_M = 1e-10
-PHOTONS = "sqrt(photon)"
-"""`units` of a probe that foldlight wrote."""
 
 
 @dataclass(frozen=True)
@@ -265,33 +265,19 @@ def scan_of(file: Hdf5, found: Experiment, options: ReadOptions) -> Scan:
         frames, options, wavelength_m=wavelength, distance_m=detector.distance_m, detector_pixel_m=detector.pixel_m
     )
     across = found.translation_m @ np.stack([detector.rows, detector.columns], axis=1)
-    positions, position_notes = placed_positions("translation", across, geometry, options, sign="sample")
     in_photons = found.probe is not None and words(file.attribute("units", found.probe)) == PHOTONS
-    stored_probe, unfit_notes = _probe(file, found.probe, window if frames.crop else frames.shape[1:])
-    probe, probe_notes = probe_for(
-        found.probe or "probe", stored_probe, frames, geometry, options, in_photons=in_photons
+    probe, unfit_notes = _probe(file, found.probe, window if frames.crop else frames.shape[1:])
+    notes = (
+        *found.notes,
+        *detector.notes,
+        *mask_notes,
+        *centre_notes,
+        *frame_notes,
+        *geometry_notes,
+        *unfit_notes,
     )
-    placed, canvas, canvas_note = moved_to_canvas(positions, frames.shape[1:])
-    return Scan(
-        frames,
-        placed,
-        probe,
-        canvas,
-        mask=frames.mask,
-        notes=(
-            *found.notes,
-            *detector.notes,
-            *mask_notes,
-            *centre_notes,
-            *frame_notes,
-            *geometry_notes,
-            *position_notes,
-            *unfit_notes,
-            *probe_notes,
-            canvas_note,
-        ),
-        geometry=geometry,
-    )
+    name = found.probe or "probe"
+    return metric_scan(frames, geometry, "translation", across, options, notes, "sample", name, probe, in_photons)
 
 
 def _centred(

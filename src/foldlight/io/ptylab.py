@@ -27,8 +27,9 @@ import numpy as np
 from foldlight.core.errors import DataError
 from foldlight.frames import Frames, Orientation, composed
 from foldlight.io.foreign import alike, centred_metres, length_of, mask_of, put_frames, with_geometry, writing_hdf5
-from foldlight.io.frames import Storage, geometry_of, moved_to_canvas, photon_frames, placed_positions, probe_for
+from foldlight.io.frames import Storage, geometry_of, photon_frames
 from foldlight.io.hdf5 import Hdf5
+from foldlight.io.metric import metric_scan
 from foldlight.io.npz import about
 from foldlight.io.options import ReadOptions
 from foldlight.scan import Scan
@@ -66,18 +67,8 @@ def read(file: Hdf5, options: ReadOptions) -> Scan:
     wavelength, distance, pixel = (length_of(name, file.number(name)) for name in _LENGTHS)
     with about(", ".join(_LENGTHS)):
         geometry, notes = geometry_of(frames, options, wavelength, distance, None if pixel is None else (pixel, pixel))
-    positions, place_notes = placed_positions("encoder", encoder, geometry, options)
-    placed, canvas, canvas_note = moved_to_canvas(positions, frames.shape[1:])
-    probe, probe_notes = probe_for("probe", None, frames, geometry, options)
-    return Scan(
-        frames,
-        placed,
-        probe,
-        canvas,
-        mask=frames.mask,
-        notes=(*_unused(file), *frame_notes, *turn_notes, *notes, *place_notes, canvas_note, *probe_notes),
-        geometry=geometry,
-    )
+    found = (*_unused(file), *frame_notes, *turn_notes, *notes)
+    return metric_scan(frames, geometry, "encoder", encoder, options, found)
 
 
 def _refuse_other_kinds(file: Hdf5) -> None:

@@ -29,8 +29,9 @@ from foldlight.core.errors import DataError
 from foldlight.frames import LazyFrames, Stored
 from foldlight.geometry import energy_of, wavelength_of
 from foldlight.io.foreign import centred_metres, length_of, put_frames, with_geometry, writing_hdf5
-from foldlight.io.frames import Storage, geometry_of, moved_to_canvas, photon_frames, placed_positions, probe_for
+from foldlight.io.frames import Storage, geometry_of, photon_frames
 from foldlight.io.hdf5 import Hdf5
+from foldlight.io.metric import metric_scan
 from foldlight.io.npz import about
 from foldlight.io.options import ReadOptions
 from foldlight.scan import Scan
@@ -78,29 +79,9 @@ def read(file: Hdf5, options: ReadOptions) -> Scan:
             length_of("distance", _fact(file, "distance")),
             _detector_pixel(file),
         )
-    in_px, place_notes = placed_positions("positions", positions, geometry, options)
-    placed, canvas, canvas_note = moved_to_canvas(in_px, frames.shape[1:])
-    probe, probe_notes = probe_for("probe", None, frames, geometry, options)
     index, index_notes = _frame_index(file, chunks, len(positions))
-    return Scan(
-        frames,
-        placed,
-        probe,
-        canvas,
-        mask=frames.mask,
-        notes=(
-            *weight_notes,
-            *frame_notes,
-            *_orientation_notes(file),
-            *notes,
-            *index_notes,
-            *place_notes,
-            canvas_note,
-            *probe_notes,
-        ),
-        frame_index=index,
-        geometry=geometry,
-    )
+    found = (*weight_notes, *frame_notes, *_orientation_notes(file), *notes, *index_notes)
+    return metric_scan(frames, geometry, "positions", positions, options, found, frame_index=index)
 
 
 def _chunks(file: Hdf5) -> list[str]:

@@ -30,6 +30,7 @@ __all__ = ["Evidence", "Trial", "advantage"]
 
 _SHARE = 0.9  # of the photons that a fit sees
 _FINER = 4  # parts of a pixel to which a beam is centred
+_LEAST_LIGHT = 0.05  # of a beam that is seen, for a place to be in question: a beamstop may hide the rest
 _LEAST_ERROR = 1e-4  # of a mean logarithm: readings that differ by rounding alone are equal
 
 
@@ -131,19 +132,28 @@ def _beam_met(scan: Scan) -> Scan:
 
     Amplitudes are laid over each other, whose edges count: the centre of mass of an unevenly bright beam is none.
     """
-    frames = np.sqrt(scan.photons.mean_frame) * scan.mask
-    beam = np.sqrt(np.sum(np.abs(fourier(torch.from_numpy(scan.probe)).numpy()) ** 2, axis=0)) * scan.mask
-    return replace(scan, probe=_tilted(scan.probe, _offset(frames, beam)).astype(np.complex64))
+    beam = np.sqrt(np.sum(np.abs(fourier(torch.from_numpy(scan.probe)).numpy()) ** 2, axis=0))
+    move = _offset(np.sqrt(scan.photons.mean_frame), beam, scan.mask)
+    return replace(scan, probe=_tilted(scan.probe, move).astype(np.complex64))
 
 
-def _offset(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(y, x) by which an image has to move to lie on another, to part of a pixel: where their correlation peaks."""
-    spectrum = np.fft.fftshift(np.fft.fft2(one) * np.fft.fft2(other).conj())
-    padding = [((_FINER - 1) * size // 2, (_FINER - 1) * size - (_FINER - 1) * size // 2) for size in one.shape]
-    correlation = np.fft.ifft2(np.fft.ifftshift(np.pad(spectrum, padding))).real
-    peak = np.array(np.unravel_index(np.argmax(correlation), correlation.shape))
-    sizes = np.array(correlation.shape)
+def _offset(seen: np.ndarray, whole: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(y, x) by which an image has to move to lie on what is seen of another, to part of a pixel.
+
+    Of all moves the one with the least `sum_mask (seen - c moved)^2`, c free: where `sum_mask seen moved` over the root
+    of `sum_mask moved^2` is greatest. What is masked does not move, so it has to be left out of the norm too.
+    """
+    shared, norm = _correlation(seen * mask, whole), _correlation(mask.astype(np.float64), whole**2)
+    fit = shared / np.sqrt(np.maximum(norm, _LEAST_LIGHT * float(np.sum(whole**2))))
+    peak, sizes = np.array(np.unravel_index(np.argmax(fit), fit.shape)), np.array(fit.shape)
     return np.asarray(((peak + sizes // 2) % sizes - sizes // 2) / _FINER)
+
+
+def _correlation(still: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """Sum of products for all moves, in parts of a pixel, round the edges."""
+    spectrum = np.fft.fftshift(np.fft.fft2(still) * np.fft.fft2(moved).conj())
+    padding = [((_FINER - 1) * size // 2, (_FINER - 1) * size - (_FINER - 1) * size // 2) for size in still.shape]
+    return np.asarray(np.fft.ifft2(np.fft.ifftshift(np.pad(spectrum, padding))).real * _FINER**2)
 
 
 def _tilted(probe: np.ndarray, move_px: np.ndarray) -> np.ndarray:
