@@ -92,8 +92,19 @@ def test_a_scan_turned_and_turned_back_is_itself():
 
 def test_positions_are_swapped_before_they_are_negated():
     scan = phantom_scan()
-    turned = scan.turned(negated=True, swapped=True)
+    turned = replace(scan, geometry=None).turned(negated=True, swapped=True)
     np.testing.assert_allclose(np.diff(turned.positions_px, axis=0), -np.diff(scan.positions_px, axis=0)[:, ::-1])
+
+
+@pytest.mark.parametrize("orientation", ["as_stored", "flip_x", "transpose", "rotate_90"])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_positions_keep_their_metres(orientation, swapped):
+    scan = phantom_scan(12, 12)
+    turned = scan.turned(orientation, swapped=swapped)
+    before, after = (
+        np.diff(each.positions_px, axis=0) * np.array(each.geometry.pixel_size_m) for each in (scan, turned)
+    )
+    np.testing.assert_allclose(after, before[:, ::-1] if swapped else before)
 
 
 def test_transposed_frames_that_no_longer_fit_the_probe_are_refused():

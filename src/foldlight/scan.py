@@ -136,7 +136,7 @@ class Scan(Shown):
         """The scan as it is if frames or positions were read the wrong way round.
 
         Positions that change are placed on a new canvas, and the object that belonged to the old one is left out; the
-        probe stays.
+        probe stays. Where object pixels are not square, positions keep their metres.
 
         Args:
             orientation: how to turn frames and mask.
@@ -147,9 +147,12 @@ class Scan(Shown):
             DataError: frames that are not square were transposed, and no longer fit the probe.
         """
         photons, mask = self.photons.turned(orientation), turn(self.mask, orientation)
-        positions, canvas = self.positions_px, self.canvas
-        if negated or swapped:
-            positions = positions[:, ::-1] if swapped else positions
+        positions, canvas, geometry = self.positions_px, self.canvas, self.geometry
+        turned = geometry.transposed() if geometry and transposes(orientation) else geometry
+        sizes = np.array([each.pixel_size_m if each else (1.0, 1.0) for each in (geometry, turned)])
+        stretch = (sizes[0, ::-1] if swapped else sizes[0]) / sizes[1]
+        if negated or swapped or not np.allclose(stretch, 1):
+            positions = (positions[:, ::-1] if swapped else positions) * stretch
             positions, canvas = place_on_canvas(-positions if negated else positions, photons.shape[1:])
         words = [
             *([f"frames turned: {orientation}"] if orientation != "as_stored" else []),
@@ -159,7 +162,6 @@ class Scan(Shown):
         moved = canvas is not self.canvas
         if moved and self.object is not None:
             words.append("object left out: its canvas was that of the positions before")
-        geometry = self.geometry
         return replace(
             self,
             photons=photons,
@@ -169,7 +171,7 @@ class Scan(Shown):
             object=None if moved else self.object,
             object_is_truth=self.object_is_truth and not moved,
             notes=(*self.notes, *words),
-            geometry=geometry.transposed() if geometry and transposes(orientation) else geometry,
+            geometry=turned,
         )
 
     def select(self, index: np.ndarray) -> "Scan":

@@ -1,9 +1,9 @@
 """Which way is up: turn frames and positions in all ways, and let photons choose that no fit has seen.
 
 Readings that the probe can't tell apart (`symmetry`) are tried once. All get a quarter of the iterations; those that
-are behind by far are dropped, and the others get all iterations, and three times as many where that does not decide. Of
-the fits of a reading the one counts that explains unseen photons better, as few photons ask for few steps and many for
-many.
+are behind by far are dropped, and the others get all iterations, and twice as many where that does not decide. Of the
+fits of a reading the one counts that explains unseen photons better, as few photons ask for few steps and many for
+many. Where all that does not decide, twice the frames are asked about what is left.
 
 The best rules another one out when it is `clear` standard errors ahead of it. Between twins the first fits count as
 much as the last, since refinement makes any probe into its twin in time. But twins are told apart by the shape of the
@@ -14,7 +14,7 @@ don't tell apart go with the best, for either makes the same picture but for a t
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -30,7 +30,8 @@ from foldlight.scan import Scan
 __all__ = ["orient", "sign_test"]
 
 _SAME = 0.02  # of its light that a probe may differ from its twin by and count as the same: guesses are no better
-_FEWER, _MORE = 4, 3  # parts of the iterations for all readings, times the iterations where they don't decide
+_FEWER, _MORE = 4, 2  # parts of the iterations for all readings, times the iterations where they don't decide
+_MORE_FRAMES = 2  # times the frames, where they don't
 _FAR = 7.0  # standard errors behind after these, from which on a reading is dropped
 _DOUBT = 2.0  # more standard errors than are clear, below which more iterations are made
 _TRUSTED = 0.25  # of its light that a probe differs from its twin by: less may be a wrong defocus of a flat beam
@@ -50,16 +51,26 @@ def orient(scan: Scan, settings: OrientSettings = _AS_SET, progress: bool = Fals
         DataError: too few frames, or no light in frames or probe.
     """
     began = time.perf_counter()
-    part = coarse(patch(scan, settings.frames))
-    readings = _readings(settings, part.window)
+    verdict = _asked(scan, settings, settings.frames, _readings(settings, scan.window), progress)
+    if len(verdict.left) > 1 and len(scan) > settings.frames:
+        left = tuple(reading for reading in READINGS for each in verdict.left if reading in each.readings)
+        again = _asked(scan, settings, _MORE_FRAMES * settings.frames, left, progress)
+        out = tuple(candidate for candidate in verdict.candidates if candidate.ruled_out)
+        verdict = replace(again, candidates=again.candidates + out)
+    return replace(verdict, seconds=time.perf_counter() - began)
+
+
+def _asked(scan: Scan, settings: OrientSettings, frames: int, readings: tuple[Reading, ...], progress: bool) -> Verdict:
+    """The verdict of so many frames on some readings."""
+    part = coarse(patch(scan, frames))
     groups = classes(part.probe, readings, _SAME)
     usual = len(groups) * settings.iterations
     with progress_bar("orient", usual, progress) as advance:
         court = _Court(Trial.of(part, settings.seed), settings, advance)
         court.hear([group[0] for group in groups], court.few)
-        court.hear(court.near, settings.iterations)
+        court.hear(court.near(_FAR), settings.iterations)
         if not court.decided:
-            court.hear(court.near, _MORE * settings.iterations)
+            court.hear(court.near(settings.clear + _DOUBT), _MORE * settings.iterations)
         candidates = court.judged(groups)
         advance(usual, "")
         above_mean = paired(court.evidence[candidates[0].readings[0]].frames, court.trial.of_mean_frame())
@@ -68,7 +79,7 @@ def orient(scan: Scan, settings: OrientSettings = _AS_SET, progress: bool = Fals
         len(part),
         part.window,
         above_mean,
-        time.perf_counter() - began,
+        0.0,
         _notes(scan, part, above_mean),
     )
 
@@ -157,11 +168,10 @@ class _Court:
         """Standard errors by which one reading is behind another."""
         return advantage(self.evidence[other], self.evidence[one])
 
-    @property
-    def near(self) -> list[Reading]:
-        """What is worth more iterations: not far behind the best."""
+    def near(self, most: float) -> list[Reading]:
+        """What is worth more iterations: not further behind the best."""
         best = self.best
-        return [reading for reading in self.evidence if self.behind(reading, best) < _FAR]
+        return [reading for reading in self.evidence if self.behind(reading, best) < most]
 
     @property
     def decided(self) -> bool:

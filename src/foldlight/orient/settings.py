@@ -18,7 +18,8 @@ class OrientSettings(Settings):
     """What may be wrong: how the frames are turned, whose motion the positions are, the order of their coordinates."""
 
     frames: int = Field(default=50, ge=12, le=1000)
-    """Neighbouring frames to try on; about a fifth of them is kept from the fits and predicted."""
+    """Neighbouring frames to try on; about a fifth of them is kept from the fits and predicted. Twice as many are asked
+    where these don't tell."""
 
     iterations: int = Field(default=40, ge=10)
     """Steps of likelihood for readings that a quarter of them has not ruled out."""
