@@ -1,12 +1,17 @@
 """Damage to files, of every kind that disks, networks and people do; the same seed does the same."""
 
 import io
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
+from hypothesis import strategies as st
+
+from foldlight.core.errors import DataError
+from foldlight.io import read_scan
 
 _KINDS = ("f8", "f4", "u1", "u2", "i4", "i8", "c8", "c16", "S8", "?")
 _NUMBERS = (0, -1, 1, 3, np.nan, np.inf, -np.inf, 1e308, -1e308, 1e-320, 2**31 - 1)
@@ -20,6 +25,26 @@ def damage(path: Path, seed: int) -> str:
     kind = list(kinds)[draw.integers(len(kinds))]
     kinds[kind](path, draw)
     return kind
+
+
+def read_or_refused(path: Path, data: st.DataObject) -> None:
+    """Bits of a file are flipped and its end may be cut: it is read, or refused in one line that names it."""
+    if data.draw(st.booleans()):
+        os.truncate(path, data.draw(st.integers(1, path.stat().st_size - 1)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        with path.open("rb+") as stream:
+            at = data.draw(st.integers(0, path.stat().st_size - 1))
+            stream.seek(at)
+            byte = stream.read(1)[0]
+            stream.seek(at)
+            stream.write(bytes([byte ^ 16]))
+    refusal = f"{path.name}: "
+    try:
+        assert np.isfinite(read_scan(path).photons[:]).all()
+    except DataError as error:
+        refusal = str(error)
+    assert path.name in refusal
+    assert "\n" not in refusal
 
 
 def _is_hdf5(path: Path) -> bool:

@@ -7,6 +7,7 @@ from foldlight.doctor import beam, costs, counting, detector, layout, probe, tie
 from foldlight.doctor.evidence import Evidence, gather
 from foldlight.doctor.findings import Diagnosis, Finding
 from foldlight.forecast import forecast
+from foldlight.reconstruct.engines import ENGINES
 from foldlight.scan import Scan
 
 __all__ = ["CHECKS", "diagnose"]
@@ -61,7 +62,7 @@ EXPLAINS: dict[str, set[str]] = {
 }
 """Causes, first those of others: their mere consequences, on the right, are left out where they are found."""
 
-_ENGINES = ("network", "hybrid", "ml", "lsqml", "rpie", "dm", "constant", "train")
+_ENGINES = (*ENGINES, "train")
 
 
 def diagnose(scan: Scan, quick: bool = False, engine: str | None = None, timed: bool = False) -> Diagnosis:

@@ -8,8 +8,7 @@ import importlib.metadata
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ from foldlight.io.frame_writer import COUNTS, REALS, FrameWriter
 from foldlight.io.frames import (
     probe_for,
 )
-from foldlight.io.hdf5 import Hdf5, hdf5_trouble, is_hdf5, open_hdf5, reserve, written_hdf5
+from foldlight.io.hdf5 import Hdf5, is_hdf5, open_hdf5, reserve, told_writing, written_hdf5
 from foldlight.io.npz import about
 from foldlight.io.options import ReadOptions
 from foldlight.io.stored import ChunkedFrames, ContiguousFrames
@@ -288,7 +287,7 @@ def write_container(
     with about(str(path)):
         text = _metadata(scan, metadata or {})
         _refuse_full(path, scan, packed)
-    with replacing(path) as temporary, _writing(path):
+    with replacing(path) as temporary, told_writing(path):
         with progress_bar("writing", len(scan), progress) as advance:
             writer = FrameWriter(temporary, scan.photons, packed, lambda block: advance(block.stop))
             with writer:
@@ -320,15 +319,6 @@ def _refuse_full(path: Path, scan: Scan, packed: bool) -> None:
     if folder is None or packed or (free := shutil.disk_usage(folder).free) >= need:
         return
     raise DataError(f"expected {need / 1e9:.2f} GB or more on the disk, got {free / 1e9:.2f} GB; free some, or pack it")
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """What HDF5 raises while it writes, in one line."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        raise DataError(f"{path}: expected to write it, got {hdf5_trouble(error)}") from None
 
 
 def _write_rest(writer: FrameWriter, scan: Scan, summary: Summary, text: bytes) -> None:

@@ -11,7 +11,7 @@ from foldlight.core.errors import DataError
 from foldlight.core.files import replacing
 from foldlight.frames import Frames
 from foldlight.geometry import Geometry
-from foldlight.io.hdf5 import hdf5_trouble, reserve, written_hdf5
+from foldlight.io.hdf5 import reserve, told_writing, written_hdf5
 from foldlight.io.npz import about
 from foldlight.scan import Scan
 
@@ -37,13 +37,14 @@ def writing_hdf5(path: Path, more: int = 0) -> "Iterator[h5py.File]":
     Raises:
         DataError: no room, or a folder that can't be written.
     """
-    with replacing(path) as temporary:
-        try:
-            with about(str(path)), written_hdf5(temporary, library=_LIBRARY) as file:
-                reserve(file, more + _NOTES_BYTES)
-                yield file
-        except (OSError, RuntimeError) as error:
-            raise DataError(f"{path}: expected to write it, got {hdf5_trouble(error)}") from None
+    with (
+        replacing(path) as temporary,
+        told_writing(path),
+        about(str(path)),
+        written_hdf5(temporary, library=_LIBRARY) as file,
+    ):
+        reserve(file, more + _NOTES_BYTES)
+        yield file
 
 
 def put_frames(file: "h5py.File", name: str, frames: Frames, reals: bool = False) -> None:

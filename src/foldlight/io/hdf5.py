@@ -24,7 +24,7 @@ from foldlight.io.stored import ContiguousFrames, DatasetFrames
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["Hdf5", "hdf5_trouble", "is_hdf5", "open_hdf5", "reserve", "written_hdf5"]
+__all__ = ["Hdf5", "hdf5_trouble", "is_hdf5", "open_hdf5", "reserve", "told_writing", "written_hdf5"]
 
 _LIBRARY = ("v110", "v110")  # the oldest with checksums in its headers, and with one writer beside many readers
 _MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -344,6 +344,19 @@ def written_hdf5(
         file.close()
         if size is not None:
             os.truncate(path, min(size, path.stat().st_size))  # what was reserved and not needed
+
+
+@contextmanager
+def told_writing(path: Path) -> Iterator[None]:
+    """What HDF5 raises inside the block, while the file is written, in one line.
+
+    Raises:
+        DataError: it raised something.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{path}: expected to write it, got {hdf5_trouble(error)}") from None
 
 
 def reserve(file: "h5py.File", more: int) -> None:

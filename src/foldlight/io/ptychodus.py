@@ -30,8 +30,6 @@ in tests/interop.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -54,7 +52,7 @@ from foldlight.io.frames import (
     placed_positions,
     probe_for,
 )
-from foldlight.io.hdf5 import Hdf5, hdf5_trouble, is_hdf5, open_hdf5, reserve, written_hdf5
+from foldlight.io.hdf5 import Hdf5, is_hdf5, open_hdf5, reserve, told_writing, written_hdf5
 from foldlight.io.npz import about
 from foldlight.io.options import ReadOptions
 from foldlight.io.ptychodus_product import Product, paired, read_product, write_product
@@ -414,7 +412,7 @@ def write(path: Path, scan: Scan) -> tuple[Path, ...]:
 
 def _write_patterns(path: Path, scan: Scan, product: Product) -> None:
     height, width = _complete(scan.geometry).detector_pixel_m or (0.0, 0.0)
-    with replacing(path) as temporary, _writing(path):
+    with replacing(path) as temporary, told_writing(path):
         with FrameWriter(temporary, scan.photons, packed=False, told=lambda _: None) as writer:
             for block in scan.photons.blocks():
                 writer.add(block, scan.photons[block])
@@ -427,12 +425,3 @@ def _write_patterns(path: Path, scan: Scan, product: Product) -> None:
             file["patterns"].attrs["detector_pixel_width_m"] = width
             file["indexes"] = product.indexes
             file["bad_pixels"] = ~scan.mask
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """What HDF5 raises while it writes, in one line."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise DataError(f"{path}: expected to write it, got {hdf5_trouble(error)}") from None

@@ -34,7 +34,7 @@ import numpy as np
 from foldlight.core.errors import DataError
 from foldlight.core.files import replacing
 from foldlight.io.frames import finite, numbers
-from foldlight.io.hdf5 import Hdf5, hdf5_trouble, open_hdf5, reserve, written_hdf5
+from foldlight.io.hdf5 import Hdf5, open_hdf5, reserve, told_writing, written_hdf5
 from foldlight.io.npz import about
 from foldlight.io.units import words
 
@@ -281,20 +281,16 @@ def write_product(path: Path, product: Product) -> None:
         if name not in product.facts:
             raise DataError(f"{path}: expected {name}, which ptychodus asks for, got none")
     arrays = _arrays(product)
-    with replacing(path) as temporary:
-        try:
-            with written_hdf5(temporary) as file:
-                reserve(file, sum(array.nbytes for array in arrays.values()) + _NOTES_BYTES)
-                for name, value in _attributes(product).items():
-                    file.attrs[name] = value
-                for name, array in arrays.items():
-                    file[name] = array
-                for name, pixel in (("object", product.pixel_size_m), ("probe", product.probe_pixel_m)):
-                    height, width = pixel or product.pixel_size_m
-                    file[name].attrs["pixel_height_m"], file[name].attrs["pixel_width_m"] = height, width
-                file["object"].attrs["center_y_m"], file["object"].attrs["center_x_m"] = product.centre_m
-        except RuntimeError as error:
-            raise DataError(f"{path}: expected to write it, got {hdf5_trouble(error)}") from None
+    with replacing(path) as temporary, told_writing(path), written_hdf5(temporary) as file:
+        reserve(file, sum(array.nbytes for array in arrays.values()) + _NOTES_BYTES)
+        for name, value in _attributes(product).items():
+            file.attrs[name] = value
+        for name, array in arrays.items():
+            file[name] = array
+        for name, pixel in (("object", product.pixel_size_m), ("probe", product.probe_pixel_m)):
+            height, width = pixel or product.pixel_size_m
+            file[name].attrs["pixel_height_m"], file[name].attrs["pixel_width_m"] = height, width
+        file["object"].attrs["center_y_m"], file["object"].attrs["center_x_m"] = product.centre_m
 
 
 def _attributes(product: Product) -> dict[str, Any]:
