@@ -110,6 +110,10 @@ def test_a_start_a_probe_and_a_model_may_be_objects_or_files(tmp_path, scan, fla
     np.testing.assert_array_equal(by_object.object, by_file.object)
     np.testing.assert_array_equal(by_object.scan.probe, other)
     assert fl.reconstruct(scan, probe=by_object, **few).scan.notes[-1] == "probe of ML"
+    by_object.save(tmp_path / "ml.npz")
+    lent = fl.reconstruct(scan, probe=str(tmp_path / "ml.npz"), **few)
+    np.testing.assert_array_equal(lent.scan.probe, by_object.probe)
+    assert "that of ml.npz" in lent.scan.notes[-1]
     fl.write_bundle(tmp_path / "wts.h5.zip", fl.pretrained())
     with_model = [
         fl.reconstruct(scan, "network", model=model, progress=False)

@@ -253,7 +253,7 @@ def reconstruct(
         model: a network of your own, its bundle, or the folder that training wrote; the packaged one when None.
         start: where `hybrid` and the iterative engines begin: `network`, a reconstruction, or its file.
         probe: in place of the scan's: an array (y, x) or (mode, y, x) [sqrt(photon)], a reconstruction that refined
-            one, or its file.
+            one, or a file as the read option `probe_from` takes.
         adapt: steps of training that adapt the network to the scan first.
         log: file for the output of pty-chi.
         progress: show bars on standard error.

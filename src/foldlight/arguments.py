@@ -10,7 +10,8 @@ import numpy as np
 
 from foldlight.core.errors import DataError, SettingsError
 from foldlight.core.settings import Settings
-from foldlight.io import read_scan
+from foldlight.io import ReadOptions, read_scan
+from foldlight.io.frames import probe_for
 from foldlight.scan import Scan
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def scan_of(who: str, given: Any) -> Scan:
 
 
 def with_probe(scan: Scan, probe: "Reconstruction | np.ndarray | str | Path | None") -> Scan:
-    """The scan, with another probe where one is given: an array, a reconstruction's, or that of its file.
+    """The scan, with another probe where one is given: an array, a reconstruction's, or that of a file.
 
     Raises:
         DataError: the probe is not of the frames' size, or the file is not sound.
@@ -56,7 +57,9 @@ def with_probe(scan: Scan, probe: "Reconstruction | np.ndarray | str | Path | No
     if probe is None:
         return scan
     if isinstance(probe, str | Path):
-        return scan.with_probe(Reconstruction.load(probe).probe, f"probe of {Path(probe).name}")
+        named = ReadOptions(probe_from=Path(probe).expanduser())
+        modes, notes = probe_for("probe", None, scan.photons, scan.geometry, named)
+        return scan.with_probe(modes, "; ".join(notes))
     if isinstance(probe, Reconstruction):
         return scan.with_probe(probe.probe, f"probe of {probe.arm}")
     array = np.asarray(probe).astype(np.complex64)
